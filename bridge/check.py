@@ -1,0 +1,105 @@
+"""What would lose events, or keep them from Datadog: `dora-bridge check`."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bridge import redis_url
+from bridge.ledger import Ledger
+from bridge.settings import PREFIX, Environment, Settings, secret_variable
+
+OLDEST_REDIS = (6, 2)
+_CLOCK_S = 5.0
+_GOVERNMENT = ("ddog-gov.com", "us2.ddog-gov.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `problem` would lose events or keep them from Datadog, `warning` may, `ok` does not."""
+
+    level: Literal["ok", "warning", "problem"]
+    what: str
+    detail: str
+
+
+async def findings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    """All findings, of the configuration first, then of the world."""
+    found = [*_of_settings(settings, environ)]
+    redis = redis_url.impatient(settings.environment.redis_url)
+    try:
+        found += await _of_redis(redis)
+        found += await _of_workers(Ledger(redis))
+    except (RedisError, OSError) as error:
+        found.append(Finding("problem", "redis", f"not reachable: {type(error).__name__} (DORA_BRIDGE_REDIS_URL)"))
+    finally:
+        await redis.aclose()
+    return found
+
+
+def _of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    environment = settings.environment
+    found = []
+    for name in settings.endpoints:
+        if name in settings.secrets:
+            count = len(settings.secrets[name]())
+            found.append(Finding("ok", "endpoint", f"/webhooks/{name} accepts {count} secret{'s' * (count != 1)}"))
+        elif name in settings.configuration.endpoints:
+            detail = f"{name} is configured but has no secret, so no route (set {secret_variable(name)})"
+            found.append(Finding("problem", "endpoint", detail))
+    if not settings.secrets:
+        found.append(Finding("problem", "endpoint", "no endpoint has a secret (set DORA_BRIDGE_SECRETS__<ENDPOINT>)"))
+    if environment.api_key is None:
+        found.append(Finding("problem", "datadog", "no API key: nothing can be delivered (set DD_API_KEY)"))
+    else:
+        found.append(Finding("ok", "datadog", f"events go to {settings.datadog_url}"))
+    if environment.app_key is None:
+        detail = "no application key: change failures, withdrawals and read-back are off (DD_APP_KEY)"
+        found.append(Finding("warning", "datadog", detail))
+    if environment.site in _GOVERNMENT and environment.datadog_url is None:
+        found.append(
+            Finding("warning", "datadog", f"the site {environment.site} does not offer DORA metrics (DD_SITE)")
+        )
+    known = {str(info.alias) for info in Environment.model_fields.values()} | {f"{PREFIX}ADMIN_TOKEN"}
+    for variable in environ:
+        plain = variable.removesuffix("_FILE")
+        if variable.startswith(PREFIX) and plain not in known and not variable.startswith(f"{PREFIX}SECRETS__"):
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            found.append(Finding("warning", "settings", f"{variable} is no setting{hint}"))
+    return found
+
+
+async def _of_redis(redis: Redis) -> list[Finding]:
+    info: Mapping[str, Any] = await redis.info()
+    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+    found = []
+    if version < OLDEST_REDIS:
+        found.append(Finding("problem", "redis", f"version {info['redis_version']} is too old: 6.2 or newer is needed"))
+    else:
+        found.append(Finding("ok", "redis", f"reachable, version {info['redis_version']}"))
+    if not int(info.get("aof_enabled", 0)):
+        found.append(Finding("problem", "redis", "no append-only file: a restart loses every event (appendonly yes)"))
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        found.append(Finding("problem", "redis", f"maxmemory-policy {policy} throws events away (noeviction)"))
+    if str(info.get("role", "master")) != "master":
+        found.append(Finding("problem", "redis", "this is a replica: it takes no writes (DORA_BRIDGE_REDIS_URL)"))
+    seconds, microseconds = await redis.time()
+    skew_s = abs(time.time() - seconds - microseconds / 1e6)
+    if skew_s > _CLOCK_S:
+        found.append(Finding("warning", "clock", f"the clocks of this machine and Redis differ by {skew_s:.0f} s"))
+    return found
+
+
+async def _of_workers(ledger: Ledger) -> list[Finding]:
+    alive = await ledger.workers()
+    if alive:
+        return [Finding("ok", "worker", f"{alive} worker process{'es' * (alive != 1)} alive")]
+    return [Finding("warning", "worker", "no worker process is alive: events wait (dora-bridge worker)")]

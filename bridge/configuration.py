@@ -1,0 +1,142 @@
+"""The optional file `bridge.yaml`: endpoints, rules, linking, retention."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from bridge.errors import ConfigurationError
+from bridge.rules import Rule
+from bridge.source import Endpoint
+from bridge.sources import DEFAULT_ENDPOINTS, SOURCES
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Linking(BaseModel):
+    """Which deployment an incident belongs to."""
+
+    model_config = _STRICT
+
+    mode: Literal["off", "observe", "auto"] = Field("observe", description="observe records what auto would send")
+    window_hours: float = Field(24, gt=0, description="How long before an incident a deployment may have finished")
+    environments: tuple[str, ...] = Field(("prod*",), description="Where an incident without env is looked for")
+
+
+class Retention(BaseModel):
+    """How long the ledger keeps what has come to its end. What is waiting never expires."""
+
+    model_config = _STRICT
+
+    events_days: float = Field(7, gt=0, description="Delivered, ignored and superseded events")
+    raw_days: float = Field(3, ge=0, description="Bodies as received; 0 keeps none, dead letters keep theirs")
+    dead_letters_days: float = Field(90, gt=0, description="Dead letters and their bodies")
+    memory_days: float = Field(180, gt=0, description="Which facts were reported, to recognise repetitions")
+
+
+class Configuration(BaseModel):
+    """The file, with `endpoints` as read: each is checked by its kind."""
+
+    model_config = _STRICT
+
+    endpoints: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Besides or instead of the default ones, by name"
+    )
+    rules: tuple[Rule, ...] = ()
+    linking: Linking = Linking()
+    retention: Retention = Retention()
+
+
+def load(path: Path) -> tuple[Configuration, Mapping[str, Endpoint]]:
+    """The configuration of a YAML file, and all endpoints by name.
+
+    Raises: ConfigurationError naming file, key and, for an unknown one, the nearest known.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror} (DORA_BRIDGE_CONFIG)") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+    return parse(content or {}, str(path))
+
+
+def parse(content: object, where: str) -> tuple[Configuration, Mapping[str, Endpoint]]:
+    """The same of what a file held; `where` names it in errors."""
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{where}: the file must be a mapping")
+    try:
+        configuration = Configuration.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ConfigurationError(_problems(error, where)) from error
+    return configuration, _endpoints(configuration.endpoints, where)
+
+
+def _endpoints(configured: Mapping[str, Mapping[str, Any]], where: str) -> Mapping[str, Endpoint]:
+    endpoints = {}
+    for name in (*DEFAULT_ENDPOINTS, *configured):
+        options = dict(configured.get(name, {}))
+        kind = options.pop("kind", DEFAULT_ENDPOINTS.get(name))
+        if not name.replace("-", "").isalnum() or not name.isascii() or name != name.lower():
+            raise ConfigurationError(f"{where}: endpoints.{name}: a name has lower-case letters, digits and hyphens")
+        if kind not in SOURCES:
+            raise ConfigurationError(f"{where}: endpoints.{name}.kind: {_not_one_of(kind, SOURCES)}")
+        if name == "jsm":
+            options.setdefault("product", "jsm")
+        source = SOURCES[kind]
+        try:
+            endpoints[name] = Endpoint(name, source, source.options.model_validate(options))
+        except pydantic.ValidationError as error:
+            raise ConfigurationError(_problems(error, f"{where}: endpoints.{name}", source.options)) from error
+    return endpoints
+
+
+def _problems(error: pydantic.ValidationError, where: str, model: type[BaseModel] = Configuration) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            name = str(problem["loc"][-1])
+            lines.append(f"{where}: {place}: unknown key{_nearest(name, _known_keys(model))}")
+        else:
+            lines.append(f"{where}: {place}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    """All keys that this schema has anywhere."""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _not_one_of(value: object, known: Iterable[str]) -> str:
+    names = ", ".join(known)
+    if value is None:
+        return f"missing; one of {names}"
+    return f"not one of {names}{_nearest(str(value), names.split(', '))}"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, as shipped beside this module in `bridge.schema.json`."""
+    schema = Configuration.model_json_schema()
+    kinds = []
+    for name, source in SOURCES.items():
+        options = source.options.model_json_schema()
+        schema.setdefault("$defs", {}).update(options.pop("$defs", {}))
+        options["properties"] = {"kind": {"const": name}, **options["properties"]}
+        options["title"] = f"Endpoint of kind {name}"
+        kinds.append(options)
+    schema["properties"]["endpoints"]["additionalProperties"] = {"anyOf": kinds}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "bridge.yaml", **schema}

@@ -1,0 +1,208 @@
+"""The facts, one class per Datadog call, in Datadog's words.
+
+All times are integer nanoseconds since the epoch, UTC. Every fact knows the call that states it (`method`, `path`,
+`body`), its `id` as Datadog sees it, the `key` within which order matters, and which part of the webhook each field
+came from (`origins`). Source: Datadog API reference, "Delivery Performance (formerly DORA Metrics)".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+Origins = Mapping[str, str]
+"""Field of the fact -> where in the webhook it was found, e.g. `{"env": "deployment.environment"}`."""
+
+MAX_TAGS = 100
+"""Datadog: at most 100 `custom_tags` per event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """A commit; `commit_sha` is 40 or more hex digits, `repository_url` carries no credentials."""
+
+    commit_sha: str
+    repository_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """`POST /api/v2/dora/deployment`: one version of one service went live in one environment."""
+
+    id: str
+    service: str
+    started_at: int
+    finished_at: int
+    env: str | None = None
+    version: str | None = None
+    team: str | None = None
+    git: Git | None = None
+    custom_tags: tuple[str, ...] = ()
+    origins: Origins = field(default_factory=dict, compare=False)
+
+    method = "POST"
+    path = "/api/v2/dora/deployment"
+
+    @property
+    def key(self) -> str:
+        return deployment_key(self.service, self.env)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return _attributes(
+            id=self.id,
+            service=self.service,
+            env=self.env,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            version=self.version,
+            team=self.team,
+            git=_git(self.git),
+            custom_tags=list(self.custom_tags[:MAX_TAGS]),
+        )
+
+
+SendAs = Literal["failure", "legacy_incident"]
+FAILURE_PATHS: Mapping[SendAs, str] = {
+    "failure": "/api/v2/dora/failure",
+    "legacy_incident": "/api/v2/dora/incident",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """`POST /api/v2/dora/failure`: an incident opened, or (with `finished_at`) the same incident closed.
+
+    Datadog matches the closing to the opening by id, env, services and started_at, so a closing repeats them as
+    they were sent. `started_at` and `services` may be missing in a closing whose opening is in the ledger.
+
+    `revision` orders statements about one incident: a later one replaces an earlier one, never the other way.
+    """
+
+    id: str
+    started_at: int | None
+    finished_at: int | None = None
+    services: tuple[str, ...] = ()
+    team: str | None = None
+    env: str | None = None
+    name: str | None = None
+    severity: str | None = None
+    version: str | None = None
+    git: Git | None = None
+    custom_tags: tuple[str, ...] = ()
+    revision: int = 0
+    """Nanoseconds, only compared between two openings or two closings of one id; 0 where the first one stands."""
+    only_if_open: str = ""
+    """Not empty: report only if the opening is in the ledger; the text says why it is ignored otherwise."""
+    send_as: SendAs = "failure"
+    origins: Origins = field(default_factory=dict, compare=False)
+
+    method = "POST"
+
+    @property
+    def path(self) -> str:
+        return FAILURE_PATHS[self.send_as]
+
+    @property
+    def key(self) -> str:
+        return f"failure:{self.id}"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return _attributes(
+            id=self.id,
+            services=list(self.services) or None,
+            team=self.team,
+            env=self.env,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            name=self.name,
+            severity=self.severity,
+            version=self.version,
+            git=_git(self.git),
+            custom_tags=list(self.custom_tags[:MAX_TAGS]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeFailure:
+    """`PATCH /api/v2/dora/deployments/{id}`: that deployment failed, and maybe what remedied it.
+
+    Needs an application key, and the deployment's own POST first. `service` and `env` are the deployment's.
+    """
+
+    deployment_id: str
+    service: str
+    env: str | None
+    remediation_id: str | None = None
+    remediation_type: Literal["rollback", "rollforward"] | None = None
+    origins: Origins = field(default_factory=dict, compare=False)
+
+    method = "PATCH"
+
+    @property
+    def id(self) -> str:
+        return self.deployment_id
+
+    @property
+    def path(self) -> str:
+        return f"/api/v2/dora/deployments/{quote(self.deployment_id, safe='')}"
+
+    @property
+    def key(self) -> str:
+        # its own, so that a PATCH that has to wait does not hold up the deployments of the service
+        return f"change:{self.deployment_id}"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        attributes: dict[str, Any] = {"change_failure": True}
+        if self.remediation_id and self.remediation_type:
+            attributes["remediation"] = {"id": self.remediation_id, "type": self.remediation_type}
+        return {
+            "data": {
+                "id": self.deployment_id,
+                "type": "dora_deployment_patch_request",
+                "attributes": attributes,
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """`DELETE /api/v2/dora/failure/{id}`: an incident that was merged into another. Needs an application key."""
+
+    failure_id: str
+    origins: Origins = field(default_factory=dict, compare=False)
+
+    method = "DELETE"
+    body = None
+
+    @property
+    def id(self) -> str:
+        return self.failure_id
+
+    @property
+    def path(self) -> str:
+        return f"/api/v2/dora/failure/{quote(self.failure_id, safe='')}"
+
+    @property
+    def key(self) -> str:
+        return f"failure:{self.failure_id}"
+
+
+Fact = Deployment | Failure | ChangeFailure | Withdrawal
+
+
+def deployment_key(service: str, env: str | None) -> str:
+    """The key within which deployments are kept in order: one service in one environment."""
+    return f"deployment:{service}:{env or ''}"
+
+
+def _git(git: Git | None) -> dict[str, str] | None:
+    return {"commit_sha": git.commit_sha, "repository_url": git.repository_url} if git else None
+
+
+def _attributes(**values: Any) -> dict[str, Any]:
+    return {"data": {"attributes": {name: value for name, value in values.items() if value not in (None, [])}}}

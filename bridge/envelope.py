@@ -1,0 +1,176 @@
+"""Envelope: one fact on its way, with its identities; to and from JSON, versioned.
+
+Two identities:
+
+- `datadog_id` names the fact, as Datadog sees it. An opening and its closing share it.
+- `id` names one statement of it, and is the id of the ledger: `<datadog_id>` for a deployment; `<datadog_id>~open`,
+  `…~closed`, `…~withdrawn` for a failure; `…~change-failure`, `…~remedied` for a PATCH. It is made from the fact and
+  not from the vendor's delivery id, so a redelivery is recognised even when a second subscription or a forged
+  header gives it another delivery id.
+
+A webhook that says nothing, or nothing true, becomes a *note*: an envelope without a call, whose id is made from
+endpoint, delivery id and body (`in-<32 hex>`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bridge.dora import ChangeFailure, Deployment, Fact, Failure
+
+VERSION = 1
+
+State = Literal["waiting", "delivered", "ignored", "superseded", "dead_lettered", "discarded"]
+"""Where a statement stands: waiting for Datadog, or at one of its ends."""
+
+_MICROSECOND = 1_000
+_PHASE = 3_000_000_000_000_000
+"""Distance between the phases of a failure on the order scale, in microseconds: beyond any real time, and small
+enough that Redis keeps the sums exact (2⁵³)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    id: str
+    endpoint: str
+    source: str
+    kind: str
+    received_at: int
+    """Nanoseconds since the epoch, UTC."""
+    delivery: str = ""
+    """The vendor's delivery id, empty where it has none."""
+    secret: int = 0
+    """Position, from 1, of the secret that matched; 0 if none was checked (dry run)."""
+    rule: str = ""
+    """Which rule of the configuration matched."""
+    raw: str = ""
+    """Under which id the ledger keeps the body; empty: under this one's."""
+    state: State = "waiting"
+    reason: str = ""
+    """Why it is ignored or a dead letter."""
+
+    datadog_id: str = ""
+    fact: str = ""
+    """What `rank` compares within: the fact's id, or the PATCH of it."""
+    rank: str = ""
+    """A later statement about one fact has a greater rank (text order); equal means the same statement."""
+    key: str = ""
+    """Statements of one key go out one after the other."""
+    order: int = 0
+    """Position within the key, below 2⁵³."""
+    method: str = ""
+    path: str = ""
+    body: Mapping[str, Any] | None = None
+    needs_opening: str = ""
+    """Not empty: what becomes of it if the ledger knows no opening: `ignored: …` or `dead_lettered: …`."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What Datadog is told: the attributes of the body, empty for a call without one."""
+        return self.body["data"]["attributes"] if self.body else {}
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        attributes = self.attributes
+        return tuple(attributes.get("services") or filter(None, [attributes.get("service")]))
+
+    def to_json(self) -> str:
+        """Compact JSON without empty fields, and without what the id says; `origins` are kept with the body."""
+        fields = {name: getattr(self, name) for name in _STORED}
+        if not self.datadog_id or self.datadog_id == _datadog_id(self.id):
+            del fields["datadog_id"]
+            if self.fact == self.datadog_id:
+                del fields["fact"]
+        return json.dumps(
+            {"v": VERSION} | {name: value for name, value in fields.items() if value}, separators=(",", ":")
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Envelope:
+        """The envelope of its JSON. Fields that a newer version of the code added are left out.
+
+        Raises: ValueError for JSON that is no envelope, or of a version this code cannot read.
+        """
+        fields = json.loads(text)
+        if not isinstance(fields, dict) or not isinstance(fields.get("v"), int):
+            raise ValueError("not an envelope")
+        if fields["v"] > VERSION:
+            raise ValueError(f"an envelope of version {fields['v']}; this code reads up to {VERSION}")
+        known = {name: value for name, value in fields.items() if name in _STORED}
+        if known.get("method"):
+            known.setdefault("datadog_id", _datadog_id(known["id"]))
+            known.setdefault("fact", known["datadog_id"])
+        return cls(**known)
+
+
+_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins",))
+
+
+def _datadog_id(identifier: str) -> str:
+    return identifier.partition("~")[0]
+
+
+def identity(fact: Fact) -> dict[str, Any]:
+    """The fields of an envelope that follow from the fact alone."""
+    call = {
+        "datadog_id": fact.id,
+        "key": fact.key,
+        "method": fact.method,
+        "path": fact.path,
+        "body": fact.body,
+    }
+    if isinstance(fact, Deployment):
+        return call | {"id": fact.id, "fact": fact.id, "rank": "0", "order": fact.finished_at // _MICROSECOND}
+    if isinstance(fact, ChangeFailure):
+        word, rank = ("remedied", "1") if fact.remediation_id else ("change-failure", "0")
+        return call | {"id": f"{fact.id}~{word}", "fact": f"{fact.id}~change-failure", "rank": rank}
+    if isinstance(fact, Failure):
+        phase, word = (1, "closed") if fact.finished_at is not None else (0, "open")
+        suffix = f"-{fact.revision}" if fact.revision else ""
+        return call | {
+            "id": f"{fact.id}~{word}{suffix}",
+            "fact": fact.id,
+            "rank": f"{phase}.{fact.revision:019d}",
+            "order": phase * _PHASE + fact.revision // _MICROSECOND,
+            "needs_opening": _without_opening(fact),
+        }
+    return call | {
+        "id": f"{fact.id}~withdrawn",
+        "fact": fact.id,
+        "rank": "2",
+        "order": 2 * _PHASE + _PHASE // 2,
+        "needs_opening": "ignored: the incident that was merged away was never reported",
+    }
+
+
+def _without_opening(fact: Failure) -> str:
+    if fact.only_if_open:
+        return f"ignored: {fact.only_if_open}"
+    if fact.started_at is None:
+        return "dead_lettered: no start time in the webhook, and the opening of this incident is not in the ledger"
+    if not fact.services and not fact.team:
+        return "dead_lettered: neither services nor team, and the opening of this incident is not in the ledger"
+    return ""
+
+
+_AS_OPENED = ("env", "services", "team", "started_at")
+"""Datadog matches a closing to its opening by these (DORA set-up, API tab), so they are repeated as first sent."""
+
+
+def as_opened(attributes: Mapping[str, Any], opening: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a later statement about a failure, made to match its opening.
+
+    What Datadog matches by is taken from the opening; the rest from this statement, else from the opening, since
+    Datadog replaces the whole record; tags are united.
+    """
+    merged = {**opening, **attributes}
+    for name in _AS_OPENED:
+        merged.pop(name, None)
+        if name in opening:
+            merged[name] = opening[name]
+    tags = list(dict.fromkeys([*attributes.get("custom_tags", ()), *opening.get("custom_tags", ())]))[:100]
+    return {**merged, "custom_tags": tags} if tags else merged

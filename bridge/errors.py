@@ -1,0 +1,54 @@
+"""Every exception of the project.
+
+    BridgeError
+      IntakeError             something is wrong with a request; `app.py` turns it into a status
+        UnknownEndpoint         404
+        SignatureMissing        401  absent, malformed, or of a kind we do not accept
+        SignatureMismatch       401  well-formed, but no secret of ours made it (503 for PagerDuty)
+        PayloadInvalid          202  authentic, but no truthful fact can be made of it: a dead letter
+      LedgerUnavailable         503  Redis did not take it in time
+      ConfigurationError        at start, never later
+
+Messages name fields, settings and rules. They never contain secrets, signature headers or values of a payload,
+since they end in logs, answers and the ledger.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """The root; `reason` is one of a closed set and may become a log field or a metric label."""
+
+    reason = "error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class IntakeError(BridgeError):
+    reason = "refused"
+
+
+class UnknownEndpoint(IntakeError):
+    reason = "unknown_endpoint"
+
+
+class SignatureMissing(IntakeError):
+    reason = "signature_missing"
+
+
+class SignatureMismatch(IntakeError):
+    reason = "signature_mismatch"
+
+
+class PayloadInvalid(IntakeError):
+    reason = "payload_invalid"
+
+
+class LedgerUnavailable(BridgeError):
+    reason = "ledger_unavailable"
+
+
+class ConfigurationError(BridgeError):
+    reason = "configuration"

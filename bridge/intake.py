@@ -1,0 +1,224 @@
+"""The whole inbound story: verify, parse, translate, apply the rules, check, wrap. Pure.
+
+The web process, `dora-bridge translate`, a redrive of a dead letter and the tests all call the same `receive`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qs
+
+import pydantic
+import pydantic_core
+
+from bridge import rules as rules_
+from bridge.dora import ChangeFailure, Deployment, Fact, Withdrawal
+from bridge.envelope import Envelope, identity
+from bridge.errors import PayloadInvalid
+from bridge.rules import Rule
+from bridge.source import Context, Endpoint
+from bridge.times import SECOND
+
+_TOO_OLD = 1_262_304_000 * SECOND  # 2010-01-01: before any of the four senders; such a time is a wrong unit
+_FUTURE = 5 * 60 * SECOND  # clocks of senders are allowed to be ahead of ours by this much
+_CLOCK_STEP = 2 * SECOND  # GitHub and Argo CD note seconds on several machines: an end may seem before its start
+
+_KEPT_HEADERS = (
+    "content-type",
+    "user-agent",
+    "x-github-event",
+    "x-github-delivery",
+    "x-github-hook-id",
+    "x-github-hook-installation-target-type",
+    "x-github-hook-installation-target-id",
+    "x-github-enterprise-host",
+    "x-github-enterprise-version",
+    "x-webhook-id",
+    "x-webhook-subscription",
+    "dd_env",
+)
+"""What is kept of a delivery's headers: what a translation reads and what a person asks for; never credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One posted webhook, as it came. Header names are in lower case."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+    @property
+    def kept_headers(self) -> dict[str, str]:
+        return {name: self.headers[name] for name in _KEPT_HEADERS if name in self.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one delivery came to: envelopes to deliver, or one note that says why there is none."""
+
+    envelopes: Sequence[Envelope]
+    note_id: str
+    """The id a note about this very delivery has: if an earlier one was a dead letter, this receipt cures it."""
+
+
+def verify(endpoint: Endpoint, delivery: Delivery, secrets: Sequence[bytes]) -> int:
+    """Position, from 1, of the secret that authenticates the delivery.
+
+    Raises: SignatureMissing, SignatureMismatch.
+    """
+    return endpoint.source.scheme.verify(delivery.headers, delivery.body, secrets)
+
+
+def receive(
+    endpoint: Endpoint,
+    delivery: Delivery,
+    *,
+    secret: int,
+    now: int,
+    rules: Sequence[Rule] = (),
+    application_key: bool = False,
+) -> Receipt:
+    """What an authentic delivery comes to. Never raises for what a sender may post.
+
+    `secret` is the position that `verify` returned (0 in a dry run); `now` is nanoseconds since the epoch, UTC.
+    """
+    source = endpoint.source
+    vendor_id = source.delivery_id(delivery.headers, delivery.body) or ""
+    note_id = _note_id(endpoint, vendor_id, delivery.body)
+    kind = ""
+
+    def wrap(**fields: Any) -> Envelope:
+        return Envelope(
+            endpoint=endpoint.name,
+            source=source.name,
+            kind=kind,
+            received_at=now,
+            delivery=vendor_id,
+            secret=secret,
+            **fields,
+        )
+
+    try:
+        body = _json_of(delivery)
+        kind = source.kind(delivery.headers, body)
+        model = source.models.get(kind)
+        if model is None:
+            pydantic_core.from_json(body)
+            return Receipt([wrap(id=note_id, state="ignored", reason="this kind of event is not reported")], note_id)
+        event = model.model_validate_json(body)
+        context = Context(endpoint.options, delivery.headers, delivery.query, application_key)
+        translation = source.translate(event, context)
+        if not translation.facts:
+            return Receipt([wrap(id=note_id, state="ignored", reason=translation.ignored)], note_id)
+        ruled, rule, dropped = _ruled(
+            rules,
+            translation.facts,
+            {
+                **translation.traits,
+                "endpoint": endpoint.name,
+                "kind": kind,
+            },
+        )
+        if not ruled:
+            return Receipt([wrap(id=note_id, state="ignored", reason=dropped, rule=rule)], note_id)
+        if any(_older_than(fact, endpoint.options.ignore_older_than_hours, now) for fact in ruled):
+            reason = "it finished longer ago than ignore_older_than_hours"
+            return Receipt([wrap(id=note_id, state="ignored", reason=reason, rule=rule)], note_id)
+        facts = [truthful(fact, now) for fact in ruled]
+    except (PayloadInvalid, pydantic.ValidationError, ValueError) as error:
+        return Receipt([wrap(id=note_id, state="dead_lettered", reason=_why(error))], note_id)
+
+    envelopes = [wrap(rule=rule, origins=fact.origins, **identity(fact)) for fact in facts]
+    first = envelopes[0].id
+    return Receipt(
+        [_settled_here(envelope, application_key, "" if envelope.id == first else first) for envelope in envelopes],
+        note_id,
+    )
+
+
+def truthful(fact: Fact, now: int) -> Fact:
+    """The fact, if its times can be true; its start moved to its end where two clocks differ by a step.
+
+    Raises: PayloadInvalid naming the field.
+    """
+    if isinstance(fact, ChangeFailure | Withdrawal):
+        return fact
+    for name in ("started_at", "finished_at"):
+        time = getattr(fact, name)
+        if time is not None and time < _TOO_OLD:
+            raise PayloadInvalid(f"{name} is before 2010: a wrong unit?")
+        if time is not None and time > now + _FUTURE:
+            raise PayloadInvalid(f"{name} is more than 5 minutes in the future")
+    if fact.started_at is None or fact.finished_at is None or fact.started_at <= fact.finished_at:
+        return fact
+    if isinstance(fact, Deployment) and fact.started_at - fact.finished_at <= _CLOCK_STEP:
+        tags = (*fact.custom_tags, "clock_adjusted:true")
+        return replace(fact, started_at=fact.finished_at, custom_tags=tags)
+    raise PayloadInvalid("finished_at is before started_at")
+
+
+def _ruled(rules: Sequence[Rule], facts: Sequence[Fact], traits: Mapping[str, Any]) -> tuple[list[Fact], str, str]:
+    """All facts after the rules, the name of the rule that matched, and why the last one was dropped."""
+    kept: list[Fact] = []
+    name = dropped = ""
+    for fact in facts:
+        results, rule, drop = rules_.apply(rules, fact, traits)
+        kept += results
+        name, dropped = name or rule, drop or dropped
+    return kept, name, dropped
+
+
+def _older_than(fact: Fact, hours: float, now: int) -> bool:
+    return bool(hours) and isinstance(fact, Deployment) and fact.finished_at < now - int(hours * 3600) * SECOND
+
+
+def _settled_here(envelope: Envelope, application_key: bool, raw: str) -> Envelope:
+    """With the place of its body; and ignored at once where Datadog would want a key that we do not have."""
+    if envelope.method != "POST" and not application_key:
+        return replace(
+            envelope,
+            raw=raw,
+            state="ignored",
+            reason="this call needs an application key (DD_APP_KEY is not set)",
+        )
+    return replace(envelope, raw=raw) if raw else envelope
+
+
+def _json_of(delivery: Delivery) -> bytes:
+    """The JSON: the body itself, or the field `payload` of a form (GitHub's second content type)."""
+    if delivery.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        fields = parse_qs(delivery.body.decode("utf-8", "replace"))
+        if len(fields.get("payload", ())) != 1:
+            raise PayloadInvalid("a form without exactly one field `payload`")
+        return fields["payload"][0].encode()
+    return delivery.body
+
+
+def _note_id(endpoint: Endpoint, vendor_id: str, body: bytes) -> str:
+    digest = hashlib.sha256(body)
+    digest.update(f"\0{endpoint.name}\0{vendor_id}".encode("utf-8", "surrogatepass"))
+    return f"in-{digest.hexdigest()[:32]}"
+
+
+def _why(error: Exception) -> str:
+    """A sentence that names fields but repeats nothing of the payload."""
+    if isinstance(error, pydantic.ValidationError):
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {_plain(problem)}"
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        return "; ".join(problems[:5])
+    if isinstance(error, PayloadInvalid):
+        return error.detail
+    return "the body is not JSON"
+
+
+def _plain(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "json_invalid":
+        return "not JSON"
+    return json.dumps(problem["msg"])[1:-1].removeprefix("Value error, ")

@@ -1,0 +1,365 @@
+"""The ledger: what was received, what waits in which lane, what became of it. The only file that knows Redis keys.
+
+The idea: every statement (an `Envelope`) waits in the queue of its *key* (an incident, or one service in one
+environment). A *lane* is a shard of keys, with the time at which the next statement of each may go. A worker
+leases lanes, takes due keys *in hand*, sends the first statement of each, and puts down its outcome; only then the
+next of that key can be taken. So order per key, waiting, and recovery from a killed worker are all in the data.
+
+    dora:event:{id}    string   the envelope, as JSON; no expiry while it waits
+    dora:story:{id}    list     what happened to it, one JSON object a line; the last one's `state` is its state.
+                                None yet: its state is the envelope's (`waiting`, or a note's)
+    dora:raw:{id}      string   kept headers, origins and the body as received
+    dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
+                                and the id of each statement about a failure as `said:{rank}`
+    dora:queue:{key}   zset     ids of one key, by order
+    dora:lane:{n}      zset     keys, by the time (ms) at which their first statement is due
+    dora:hand:{n}      zset     keys in the hands of the lane's holder
+    dora:lease:{n}     string   who holds the lane, for LEASE_MS
+    dora:ring          string   a drain has been asked for and did not start yet, for 5 s
+    dora:waiting       zset     ids of all that waits, by time of receipt (ms)
+    dora:settled       zset     ids of all that came to an end, by time of receipt (ms)
+    dora:dead          zset     ids of dead letters, by the time they became so (ms)
+    dora:workers       zset     worker processes, by the time of their last sign of life (ms)
+
+Invariants: an id is in `waiting` exactly as long as it is in a queue; a key with a queue is in its lane or in a
+hand; nothing in a queue expires. Every script is all-or-nothing, and repeating it changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bridge.configuration import Retention
+from bridge.envelope import Envelope
+from bridge.intake import Delivery, Receipt
+
+FAMILIES = ("deployment", "failure", "change")
+"""What a key starts with. Datadog limits and refuses each family of calls by itself, so none shares a lane."""
+LANES_EACH = 16
+LANES = LANES_EACH * len(FAMILIES)
+LEASE_MS = 5_000
+OVERDUE_MS = 1_000
+"""A free lane whose work has been due for longer is taken beyond a process's fair share: its owner may be dead."""
+PUT_OFF_MS = 30_000
+"""How long an envelope that this code cannot read waits, during a roll-out, for a process that can."""
+ALIVE_MS = 5_000
+"""A worker that gave no sign of life for longer is not counted."""
+
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One envelope to record, with the body it came from and the note that it makes obsolete."""
+
+    envelope: Envelope
+    raw: bytes = b""
+    cures: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first statement of a key in hand."""
+
+    lane: int
+    key: str
+    envelope: Envelope
+    last: Mapping[str, Any]
+    """The last line of its story, empty if it was never tried."""
+    opening: Mapping[str, Any]
+    """A failure's attributes as first reported, empty for anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one statement in hand: the line for its story, and when it is due if it still waits."""
+
+    lane: int
+    key: str
+    id: str
+    state: str
+    line: Mapping[str, Any]
+    due_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that the ledger knows of one statement."""
+
+    envelope: Envelope
+    story: Sequence[Mapping[str, Any]] = ()
+    raw: tuple[Mapping[str, Any], bytes] | None = None
+    """Kept headers, query and origins; and the body. None when expired, or never kept."""
+    siblings: Sequence[str] = field(default_factory=tuple)
+    """Other statements about the same fact."""
+
+    @property
+    def state(self) -> str:
+        return str(self.story[-1]["state"]) if self.story else self.envelope.state
+
+    @property
+    def reason(self) -> str:
+        return str(self.story[-1].get("reason", "")) if self.story else self.envelope.reason
+
+
+def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
+    """What has to be recorded of a receipt; the body goes with its first envelope, ignored ones need none."""
+    entries = []
+    for envelope in receipt.envelopes:
+        raw = b""
+        if envelope.state != "ignored" and not envelope.raw:
+            about = {
+                "headers": delivery.kept_headers,
+                "query": dict(delivery.query),
+                "origins": {one.id: dict(one.origins) for one in receipt.envelopes if one.origins},
+            }
+            raw = json.dumps(about, separators=(",", ":")).encode() + b"\n" + delivery.body
+        cures = "" if envelope.id == receipt.note_id else receipt.note_id
+        entries.append(Entry(envelope, raw, cures))
+    return entries
+
+
+def family_of(lane: int) -> str:
+    return FAMILIES[lane // LANES_EACH]
+
+
+def family_of_key(key: str) -> str:
+    """`deployment`, `failure` or `change`."""
+    return key.partition(":")[0]
+
+
+def lane_of(key: str) -> int:
+    return FAMILIES.index(family_of_key(key)) * LANES_EACH + zlib.crc32(key.encode()) % LANES_EACH
+
+
+class Ledger:
+    """The ledger over one Redis. Errors of redis-py pass through; callers know what they mean for them."""
+
+    def __init__(self, redis: Redis, retention: Retention | None = None) -> None:
+        # redis-py's own annotations allow for text as well; ours is a client without `decode_responses`
+        self._redis: Any = redis
+        self._retention = retention or Retention()
+        scripts = importlib.resources.files("bridge") / "lua"
+        # register_script loads a script again when Redis lost it in a restart
+        self._record, self._take, self._fetch, self._settle, self._release, self._sweep = (
+            redis.register_script((scripts / f"{name}.lua").read_text("utf-8"))
+            for name in ("record", "take", "fetch", "settle", "release", "sweep")
+        )
+
+    # -- receiving
+
+    async def record(self, entries: Sequence[Entry]) -> tuple[list[str], bool]:
+        """What became of each entry, and whether a drain has to be asked for.
+
+        One of `accepted`, `duplicate`, `redriven` (it was a dead letter), `superseded`, `ignored`, `dead_lettered`.
+        """
+        keep = self._retention
+        arguments: list[Any] = [
+            _now_ms(),
+            int(keep.raw_days * _DAY_S),
+            int(keep.events_days * _DAY_S),
+            int(keep.dead_letters_days * _DAY_S),
+            int(keep.memory_days * _DAY_S),
+        ]
+        for entry in entries:
+            envelope = entry.envelope
+            arguments += (
+                envelope.id,
+                envelope.fact,
+                envelope.rank,
+                envelope.state,
+                lane_of(envelope.key) if envelope.key else -1,
+                envelope.key,
+                envelope.order,
+                envelope.to_json(),
+                _opening(envelope),
+                envelope.needs_opening,
+                envelope.id if entry.raw else "",
+                entry.raw,
+                envelope.received_at // 1_000_000,
+                entry.cures,
+            )
+        *answers, ring = await self._record(args=arguments)
+        return [answer.decode() for answer in answers], ring == b"1"
+
+    # -- draining
+
+    async def take(self, owner: str, alive: int) -> list[int]:
+        """Lanes newly leased to `owner`, who is one of `alive` worker processes."""
+        taken: list[int] = await self._take(args=[owner, _now_ms(), LEASE_MS, LANES, alive, OVERDUE_MS])
+        return taken
+
+    async def fetch(
+        self, owner: str, lanes: Sequence[int], *, wanted: int, each: int
+    ) -> tuple[set[int], list[Head], int | None]:
+        """Lost lanes, up to `wanted` heads (`each` of a lane), and when (ms) the next one is due, if any is."""
+        lost, heads, soonest = await self._fetch(args=[owner, _now_ms(), LEASE_MS, wanted, each, *lanes])
+        due = int(float(soonest))
+        return set(lost), await self._read(owner, heads), due if due >= 0 else None
+
+    async def settle(self, owner: str, settlements: Sequence[Settlement]) -> tuple[set[int], list[Head]]:
+        """Lost lanes, and the next head of each settled key that has one."""
+        arguments: list[Any] = [owner, _now_ms(), LEASE_MS]
+        for one in settlements:
+            keep = self._retention
+            days = keep.dead_letters_days if one.state == "dead_lettered" else keep.events_days
+            arguments += (
+                one.lane,
+                one.key,
+                one.id,
+                one.state,
+                json.dumps(one.line, separators=(",", ":")),
+                one.due_ms,
+                int(days * _DAY_S),
+            )
+        lost, heads = await self._settle(args=arguments)
+        return set(lost), await self._read(owner, heads)
+
+    async def _read(self, owner: str, heads: Sequence[Sequence[Any]]) -> list[Head]:
+        """The heads. Those that a newer version of the code wrote are put off, for a process that can read them."""
+        readable, put_off = [], []
+        for fields in heads:
+            try:
+                readable.append(_head(fields))
+            except ValueError as error:
+                lane, key, identifier = int(fields[0]), fields[1].decode(), fields[2].decode()
+                line = {"at": _now_ms(), "state": "waiting", "reason": "unreadable", "answer": str(error)}
+                put_off.append(Settlement(lane, key, identifier, "waiting", line, _now_ms() + PUT_OFF_MS))
+        if put_off:
+            await self.settle(owner, put_off)
+        return readable
+
+    async def release(self, owner: str, lanes: Sequence[int]) -> None:
+        """Gives lanes back; what was in hand and not settled is due again."""
+        if lanes:
+            await self._release(args=[owner, *lanes])
+
+    async def sweep(self) -> bool:
+        """Whether a drain has to be asked for, because a lane has work and nobody holds it."""
+        return bool(await self._sweep(args=[_now_ms(), LANES]))
+
+    async def hush(self) -> None:
+        """A drain has started: the next one that is needed may be asked for."""
+        await self._redis.delete("dora:ring")
+
+    async def sign_of_life(self, worker: str) -> int:
+        """Notes that this worker process lives; how many do."""
+        now = _now_ms()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd("dora:workers", {worker: now})
+            pipe.zremrangebyscore("dora:workers", 0, now - 10 * ALIVE_MS)
+            pipe.zcount("dora:workers", now - ALIVE_MS, "+inf")
+            *_, alive = await pipe.execute()
+        return int(alive)
+
+    async def farewell(self, worker: str) -> None:
+        """This worker process ends."""
+        await self._redis.zrem("dora:workers", worker)
+
+    async def prune(self) -> None:
+        """Takes out of the lists what has expired."""
+        now = _now_ms()
+        events = now - int(self._retention.events_days * _DAY_S * 1000)
+        await self._redis.zremrangebyscore("dora:settled", 0, events)
+
+    # -- looking
+
+    async def last_line(self, identifier: str) -> Mapping[str, Any]:
+        """The last line of a statement's story; empty if it has none, or is not known."""
+        line = await self._redis.lindex(f"dora:story:{identifier}", -1)
+        return dict(json.loads(line)) if line else {}
+
+    async def workers(self) -> int:
+        return int(await self._redis.zcount("dora:workers", _now_ms() - ALIVE_MS, "+inf"))
+
+    async def counts(self) -> dict[str, int]:
+        """How many statements wait, and how many are dead letters."""
+        waiting, dead = await self._redis.zcard("dora:waiting"), await self._redis.zcard("dora:dead")
+        return {"waiting": int(waiting), "dead_letters": int(dead)}
+
+    async def oldest_age_s(self) -> float:
+        """How long the oldest waiting statement has been waiting, in seconds; 0 if none is."""
+        first: list[tuple[bytes, float]] = await self._redis.zrange("dora:waiting", 0, 0, withscores=True)
+        return max(0.0, (_now_ms() - first[0][1]) / 1000) if first else 0.0
+
+    async def find(self, identifier: str) -> Record | None:
+        """The record of an id of the ledger, or the latest one of an id of Datadog's; None if there is none."""
+        fact = identifier.partition("~")[0]
+        said: dict[bytes, bytes] = await self._redis.hgetall(f"dora:fact:{fact}")
+        known = [said[name].decode() for name in sorted(said, reverse=True) if name.startswith(b"said:")]
+        known += [fact, f"{fact}~change-failure", f"{fact}~remedied"]
+        for candidate in [identifier] if "~" in identifier else known:
+            json_: bytes | None = await self._redis.get(f"dora:event:{candidate}")
+            if json_ is not None:
+                others = [one for one in known if one != candidate and await self._redis.exists(f"dora:event:{one}")]
+                return await self._whole(candidate, json_, others)
+        return None
+
+    async def records(self, *, newest: int = 0) -> AsyncIterator[Record]:
+        """All records, newest first; `newest` limits how many."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            stop = newest - 1 if newest else -1
+            pipe.zrange("dora:waiting", 0, stop, desc=True, withscores=True)
+            pipe.zrange("dora:settled", 0, stop, desc=True, withscores=True)
+            waiting, settled = await pipe.execute()
+        ids = [id_ for id_, _ in sorted([*waiting, *settled], key=lambda pair: -pair[1])]
+        for start in range(0, len(ids[: newest or None]), 200):
+            for record in await self._some(ids[start : min(start + 200, newest or len(ids))]):
+                yield record
+
+    async def _some(self, ids: Sequence[bytes]) -> list[Record]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.get(b"dora:event:" + id_)
+                pipe.lrange(b"dora:story:" + id_, 0, -1)
+            answers = await pipe.execute()
+        return [
+            Record(Envelope.from_json(event), [json.loads(line) for line in story])
+            for event, story in zip(answers[::2], answers[1::2], strict=True)
+            if event is not None
+        ]
+
+    async def _whole(self, identifier: str, json_: bytes, siblings: Sequence[str]) -> Record:
+        envelope = Envelope.from_json(json_)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.lrange(f"dora:story:{identifier}", 0, -1)
+            pipe.get(f"dora:raw:{envelope.raw or identifier}")
+            story, raw = await pipe.execute()
+        about, _, body = raw.partition(b"\n") if raw else (b"", b"", b"")
+        return Record(
+            envelope,
+            [json.loads(line) for line in story],
+            (json.loads(about), body) if raw else None,
+            siblings,
+        )
+
+
+def _opening(envelope: Envelope) -> str:
+    """A failure's attributes but for its end, as the later statements about it have to repeat them."""
+    if envelope.state != "waiting" or not envelope.key.startswith("failure:") or envelope.method != "POST":
+        return ""
+    attributes = {name: value for name, value in envelope.attributes.items() if name != "finished_at"}
+    return json.dumps(attributes, separators=(",", ":"))
+
+
+def _head(fields: Sequence[Any]) -> Head:
+    lane, key, _, json_, story, opening = fields
+    return Head(
+        int(lane),
+        key.decode(),
+        Envelope.from_json(json_),
+        json.loads(story) if story else {},
+        json.loads(opening) if opening else {},
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

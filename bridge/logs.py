@@ -1,0 +1,59 @@
+"""Logs: JSON lines on standard error, an event name and fields instead of prose.
+
+Every name is listed here. Fields come from closed sets or are ids and numbers of ours: never headers, secrets or
+values of a payload.
+
+    webhook.accepted  webhook.ignored  webhook.duplicate  webhook.dead_lettered  webhook.refused  webhook.unavailable
+    delivery.attempted  delivery.dead_lettered
+    destination.held  destination.parked  destination.open
+    process.started  process.stopping  process.stopped  drain.failed  drain.lane_lost  redis.unavailable
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+logger = logging.getLogger("dora-bridge")
+
+
+def log(event: str, level: int = logging.INFO, /, **fields: Any) -> None:
+    """Writes one line; empty fields are left out."""
+    if logger.isEnabledFor(level):
+        logger.log(
+            level,
+            event,
+            extra={"fields": {name: value for name, value in fields.items() if value not in (None, "")}},
+        )
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: `at` (RFC 3339, UTC), `level`, `event`, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            # the type and place; an exception's text may repeat what it choked on
+            line["exception"] = record.exc_info[0].__name__
+            frames = record.exc_info[2]
+            while frames is not None and frames.tb_next is not None:
+                frames = frames.tb_next
+            if frames is not None:
+                line["where"] = f"{frames.tb_frame.f_code.co_filename}:{frames.tb_lineno}"
+        return json.dumps(line, separators=(",", ":"))
+
+
+def set_up(level: int = logging.INFO) -> None:
+    """Sends everything of this process, libraries' warnings included, to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(level)

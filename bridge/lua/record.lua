@@ -1,0 +1,86 @@
+-- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
+-- ARGV: now_ms, raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the 13 fields below.
+-- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
+local now, raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local P = 'dora:'
+local answers, wake = {}, false
+
+local function tell(id, state, more)
+  local line = {at = tonumber(now), state = state}
+  for name, value in pairs(more or {}) do line[name] = value end
+  redis.call('RPUSH', P .. 'story:' .. id, cjson.encode(line))
+end
+
+local function keep_raw(id, raw, ttl)
+  if id ~= '' and raw ~= '' and tonumber(ttl) > 0 then redis.call('SET', P .. 'raw:' .. id, raw, 'EX', ttl) end
+end
+
+-- A statement that ends here: it is written down and never queued.
+local function note(id, state, json, received, raw_id, raw, reason)
+  local ttl = state == 'dead_lettered' and dead_ttl or events_ttl
+  if redis.call('SET', P .. 'event:' .. id, json, 'NX', 'EX', ttl) then
+    if reason then
+      tell(id, state, {reason = reason})
+      redis.call('EXPIRE', P .. 'story:' .. id, ttl)
+    end
+    redis.call('ZADD', P .. 'settled', received, id)
+    if state == 'dead_lettered' then
+      redis.call('ZADD', P .. 'dead', now, id)
+      keep_raw(raw_id, raw, dead_ttl)
+    end
+  end
+  return state
+end
+
+local function queue(id, lane, key, order, received)
+  redis.call('ZADD', P .. 'queue:' .. key, order, id)
+  redis.call('ZADD', P .. 'waiting', received, id)
+  if not redis.call('ZSCORE', P .. 'hand:' .. lane, key) then
+    redis.call('ZADD', P .. 'lane:' .. lane, 'NX', now, key)
+  end
+  wake = wake or redis.call('EXISTS', P .. 'lease:' .. lane) == 0
+end
+
+local function record(id, fact, rank, state, lane, key, order, json, opening, needs_opening, raw_id, raw, received)
+  if state ~= 'waiting' then return note(id, state, json, received, raw_id, raw) end
+  local known = redis.call('HGET', P .. 'fact:' .. fact, 'rank')
+  local again = known == rank and redis.call('ZSCORE', P .. 'dead', id)
+  if known == rank and not again then return 'duplicate' end
+  if known and rank < known then
+    if redis.call('EXISTS', P .. 'event:' .. id) == 1 then return 'duplicate' end
+    return note(id, 'superseded', json, received, raw_id, raw, 'a later statement about it came first')
+  end
+  if not known and needs_opening ~= '' then
+    local ends, reason = string.match(needs_opening, '^(%S+): (.*)$')
+    return note(id, ends, json, received, raw_id, raw, reason)
+  end
+  redis.call('SET', P .. 'event:' .. id, json)
+  redis.call('HSET', P .. 'fact:' .. fact, 'rank', rank)
+  if id ~= fact then redis.call('HSET', P .. 'fact:' .. fact, 'said:' .. rank, id) end
+  if opening ~= '' then redis.call('HSETNX', P .. 'fact:' .. fact, 'opening', opening) end
+  redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
+  keep_raw(raw_id, raw, raw_ttl)
+  if again then
+    redis.call('ZREM', P .. 'dead', id)
+    redis.call('ZREM', P .. 'settled', id)
+    tell(id, 'waiting', {by = 'redelivery'})
+    redis.call('PERSIST', P .. 'story:' .. id)
+  end
+  queue(id, lane, key, order, received)
+  return again and 'redriven' or 'accepted'
+end
+
+for i = 6, #ARGV, 14 do
+  local answer = record(unpack(ARGV, i, i + 12))
+  answers[#answers + 1] = answer
+  -- a body that could not be understood before, and now can be: the dead letter about it is done
+  local cured = ARGV[i + 13]
+  if cured ~= '' and redis.call('ZREM', P .. 'dead', cured) == 1 then
+    tell(cured, 'superseded', {by = 'redelivery', reason = 'understood when it was delivered again'})
+    redis.call('EXPIRE', P .. 'story:' .. cured, events_ttl)
+    redis.call('EXPIRE', P .. 'event:' .. cured, events_ttl)
+  end
+end
+if wake and not redis.call('SET', P .. 'ring', '1', 'NX', 'PX', 5000) then wake = false end
+answers[#answers + 1] = wake and '1' or '0'
+return answers

@@ -1,0 +1,49 @@
+-- Puts down what answers say about a destination.
+-- ARGV: family, now_ms, what (ok, limited, refused, failing), remaining or '', wait_ms or '', reason, jitter 0..1,
+--       how many calls this sums up, 1 if one of them was a probe.
+-- Returns {state before, state after, until_ms, failures in a row}.
+local family, now, what, remaining, wait = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local reason, jitter, count, probed = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
+local P = 'dora:'
+local destination, budget, probe = P .. 'destination:' .. family, P .. 'budget:' .. family, P .. 'probe:' .. family
+local FREE_MS, FAILURES = 5000, 5
+
+local before, until_ms, held, failures = unpack(redis.call('HMGET', destination, 'state', 'until', 'held', 'failures'))
+before = before or 'open'
+held, failures = tonumber(held or 0), tonumber(failures or 0)
+
+local function hold(state, base, cap)
+  -- only a probe, or the first refusal, lengthens the wait: answers to calls that were under way say nothing new
+  if before ~= state then held = 1 elseif probed then held = held + 1 end
+  local pause = math.max(wait or math.min(base * 2 ^ math.min(held - 1, 20), cap), 100)
+  pause = math.floor(pause + jitter * math.max(pause / 10, 50))
+  if before ~= state or probed or now + pause > tonumber(until_ms or 0) and wait then
+    redis.call('HSET', destination, 'state', state, 'until', now + pause, 'reason', reason, 'held', held)
+    if before ~= state then redis.call('HSET', destination, 'since', now) end
+  end
+  redis.call('DEL', budget)
+end
+
+if what == 'ok' then
+  redis.call('HSET', destination, 'failures', 0)
+  failures = 0
+  -- while it is held, answers to calls sent before say nothing; the probe's do
+  if before == 'open' or probed then
+    if before ~= 'open' then redis.call('HSET', destination, 'state', 'open', 'since', now, 'held', 0, 'until', 0, 'reason', '') end
+    if remaining ~= '' and wait then
+      if probed or redis.call('GET', budget) == 'free' then redis.call('SET', budget, remaining, 'PX', math.max(math.floor(wait), 1)) end
+    else
+      redis.call('SET', budget, 'free', 'PX', FREE_MS)
+    end
+  end
+elseif what == 'limited' then
+  hold('held', 1000, 60000)
+elseif what == 'refused' then
+  hold('parked', 30000, 300000)
+elseif what == 'failing' then
+  failures = redis.call('HINCRBY', destination, 'failures', count)
+  if before ~= 'open' or failures >= FAILURES then hold(before == 'parked' and 'parked' or 'held', 1000, 30000) end
+end
+if probed then redis.call('DEL', probe) end
+local after, until_after = unpack(redis.call('HMGET', destination, 'state', 'until'))
+return {before, after or 'open', until_after or '0', failures}

@@ -1,0 +1,70 @@
+"""From `DORA_BRIDGE_REDIS_URL` to clients of redis-py, Sentinel included.
+
+`redis+sentinel://[user:password@]host:26379[,host:port…]/service[/database]` (`rediss+sentinel://` with TLS).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+
+def impatient(url: str) -> redis.asyncio.Redis:
+    """A client for request handling: it fails within a second instead of waiting for Redis to come back."""
+    return _connect_async(url, timeout_s=1.0, retry=AsyncRetry(NoBackoff(), 1))
+
+
+def patient(url: str) -> redis.asyncio.Redis:
+    """A client for workers: it bridges a restart of Redis of a few seconds."""
+    return _connect_async(url, timeout_s=5.0, retry=AsyncRetry(ExponentialBackoff(cap=1.0, base=0.05), 10))
+
+
+def blocking(url: str) -> redis.Redis:
+    """A blocking client, for RQ; as patient as `patient`, and without a limit on blocking pops."""
+    options: dict[str, Any] = {
+        "socket_timeout": 10.0,
+        "socket_connect_timeout": 2.0,
+        "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 10),
+    }
+    if "+sentinel" not in urlsplit(url).scheme:
+        return redis.Redis.from_url(url, **options)
+    sentinels, service, options = _sentinel(url, options)
+    master: redis.Redis = Sentinel(sentinels, **options).master_for(service)
+    return master
+
+
+def _connect_async(url: str, *, timeout_s: float, retry: AsyncRetry) -> redis.asyncio.Redis:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": retry,
+        "health_check_interval": 0,
+    }
+    if "+sentinel" not in urlsplit(url).scheme:
+        return redis.asyncio.Redis.from_url(url, **options)
+    sentinels, service, options = _sentinel(url, options)
+    master: redis.asyncio.Redis = AsyncSentinel(sentinels, **options).master_for(service)
+    return master
+
+
+def _sentinel(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    parts = urlsplit(url)
+    user, _, hosts = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    sentinels = []
+    for host in hosts.split(","):
+        address, _, port = host.partition(":")
+        sentinels.append((address, int(port or 26379)))
+    service, _, database = parts.path.strip("/").partition("/")
+    options = dict(options, db=int(database or 0), ssl=parts.scheme.startswith("rediss"))
+    if password:
+        options |= {"username": unquote(name) or None, "password": unquote(password)}
+    return sentinels, service or "mymaster", options

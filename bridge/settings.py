@@ -1,0 +1,206 @@
+"""Settings: the environment and the configuration file, read once by the entry point and passed down.
+
+Nothing else reads the environment. Names are those of the README's table; a test keeps them in step.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from bridge import configuration
+from bridge.configuration import Configuration
+from bridge.errors import ConfigurationError
+from bridge.source import Endpoint
+
+PREFIX = "DORA_BRIDGE_"
+_SECRETS = f"{PREFIX}SECRETS__"
+_FILE = "_FILE"
+_LOOK_AGAIN_S = 1.0
+
+
+def _listen_address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 65536):
+        raise ValueError("not HOST:PORT")
+    return text
+
+
+def _http_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
+        raise ValueError("not an http or https URL")
+    return text.rstrip("/")
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"):
+        raise ValueError("not a redis://, rediss://, unix:// or redis+sentinel:// URL")
+    return text
+
+
+Listen = Annotated[str, AfterValidator(_listen_address)]
+
+
+class Environment(BaseModel):
+    """The variables with one plain value each; the name of each is the alias of its field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    api_key: SecretStr | None = Field(None, alias="DD_API_KEY", description="Datadog API key; the worker needs it")
+    app_key: SecretStr | None = Field(
+        None,
+        alias="DD_APP_KEY",
+        description="Datadog application key; without it change failures, withdrawals and read-back are off",
+    )
+    site: str = Field("datadoghq.com", alias="DD_SITE", pattern=r"^[a-z0-9.-]+$", description="Datadog site")
+    datadog_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, alias=f"{PREFIX}DATADOG_URL", description="Instead of https://api.<site>: a sandbox or a proxy"
+    )
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0",
+        alias=f"{PREFIX}REDIS_URL",
+        description="redis://, rediss:// or redis+sentinel://",
+    )
+    listen: Listen = Field("127.0.0.1:8080", alias=f"{PREFIX}LISTEN", description="Public listener, HOST:PORT")
+    internal_listen: Listen = Field(
+        "127.0.0.1:9090", alias=f"{PREFIX}INTERNAL_LISTEN", description="Listener of metrics and admin"
+    )
+    concurrency: int = Field(
+        50,
+        alias=f"{PREFIX}CONCURRENCY",
+        ge=1,
+        le=1000,
+        description="Requests in flight for each worker process",
+    )
+    config: Path | None = Field(None, alias=f"{PREFIX}CONFIG", description="Path of bridge.yaml")
+
+
+class SecretFile:
+    """Secrets in a mounted file, one a line; a change of the file is noticed within a second."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._stamp: object = None
+        self._secrets: tuple[bytes, ...] = ()
+
+    def __call__(self) -> tuple[bytes, ...]:
+        """The secrets now; those of before while the file is missing or empty, as during a rotation."""
+        now = self._clock()
+        if now - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at = now
+            try:
+                status = self._path.stat()
+                stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+                if stamp != self._stamp:
+                    secrets = tuple(line.strip() for line in self._path.read_bytes().splitlines() if line.strip())
+                    self._stamp, self._secrets = stamp, secrets or self._secrets
+            except OSError:
+                pass  # a mounted secret is replaced by unlinking: the next look finds it
+        return self._secrets
+
+
+Secrets = Callable[[], tuple[bytes, ...]]
+"""All secrets that are accepted now; a signature may match any of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    environment: Environment
+    configuration: Configuration
+    endpoints: Mapping[str, Endpoint]
+    """All configured endpoints, with or without secrets."""
+    secrets: Mapping[str, Secrets] = field(repr=False)
+    """endpoint -> its secrets; only endpoints that have some, the others have no route."""
+    admin_tokens: Secrets = field(repr=False, default=tuple)
+
+    @property
+    def datadog_url(self) -> str:
+        """Base of all calls, without a slash at its end."""
+        return self.environment.datadog_url or f"https://api.{self.environment.site}"
+
+    @property
+    def application_key(self) -> bool:
+        return self.environment.app_key is not None
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings of these variables and the file they name.
+
+    Raises: ConfigurationError naming each variable or key that is wrong.
+    """
+    aliases = [str(info.alias) for info in Environment.model_fields.values()]
+    given = {name: environ[name] for name in aliases if environ.get(name)}
+    try:
+        environment = Environment.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise ConfigurationError(_problems(error)) from error
+    if environment.config is None:
+        parsed, endpoints = configuration.parse({}, "bridge.yaml")
+    else:
+        parsed, endpoints = configuration.load(environment.config)
+    return Settings(
+        environment=environment,
+        configuration=parsed,
+        endpoints=endpoints,
+        secrets=_secrets_of(environ, endpoints),
+        admin_tokens=_one_or_several(environ, f"{PREFIX}ADMIN_TOKEN") or tuple,
+    )
+
+
+def secret_variable(endpoint: str) -> str:
+    """The variable that holds the secrets of an endpoint."""
+    return _SECRETS + endpoint.upper().replace("-", "_")
+
+
+def _secrets_of(environ: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -> dict[str, Secrets]:
+    variables = {secret_variable(name): name for name in endpoints}
+    for variable in environ:
+        base = variable.removesuffix(_FILE) if variable not in variables else variable
+        if variable.startswith(_SECRETS) and base not in variables:
+            known = ", ".join(sorted(endpoints))
+            raise ConfigurationError(f"{variable}: there is no such endpoint; known are {known} (DORA_BRIDGE_CONFIG)")
+    found = {name: _one_or_several(environ, variable) for variable, name in variables.items()}
+    return {name: secrets for name, secrets in found.items() if secrets is not None}
+
+
+def _one_or_several(environ: Mapping[str, str], variable: str) -> Secrets | None:
+    """The secrets of a variable or of the file that its `_FILE` variant names; None if neither is set."""
+    inline, path = environ.get(variable, ""), environ.get(variable + _FILE, "")
+    if inline and path:
+        raise ConfigurationError(f"give {variable} or {variable}{_FILE}, not both")
+    if inline:
+        secrets = _parsed(inline, variable)
+        return lambda: secrets
+    if path:
+        file = SecretFile(Path(path))
+        if not file():
+            raise ConfigurationError(f"{variable}{_FILE}: the file is missing, unreadable or empty")
+        return file
+    return None
+
+
+def _parsed(text: str, variable: str) -> tuple[bytes, ...]:
+    if not text.lstrip().startswith("["):
+        return (text.strip().encode(),)
+    try:
+        values: Any = json.loads(text)
+    except ValueError:
+        values = None
+    if not (isinstance(values, list) and values and all(isinstance(one, str) and one.strip() for one in values)):
+        raise ConfigurationError(f"{variable}: neither one secret nor a JSON list of secrets")
+    return tuple(one.strip().encode() for one in values)
+
+
+def _problems(error: pydantic.ValidationError) -> str:
+    problems: Sequence[Any] = error.errors(include_url=False, include_input=False, include_context=False)
+    return "\n".join(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}" for problem in problems)

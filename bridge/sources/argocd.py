@@ -1,0 +1,694 @@
+"""Argo CD Notifications: a sync that is in an Application's history and became healthy is a deployment.
+
+Requests: https://argo-cd.readthedocs.io/en/stable/operator-manual/notifications/services/webhook/ (nothing is
+signed, a token in a header is all). Fields: argoproj/argo-cd, pkg/apis/application/v1alpha1/types.go.
+
+    deployed   Succeeded and Healthy    a deployment; of a rollback also a change failure of what it undid
+    degraded   Succeeded and Degraded   a change failure of the last deployment
+    failed     Failed or Error          ignored: nothing was deployed
+    other      anything else            ignored; so is a success without health: nobody has assessed it yet
+
+Bodies are what the user's template renders. Two are read; `origins` name fields as in the first:
+
+    {"schema": "dora-bridge.argocd/v1", …}   our template, in deploy/argocd/
+    {"app": <Application>, …}                Datadog's template for CD Visibility, to make a move easy
+
+Argo CD writes a history entry for every sync that succeeded, rollbacks included, but not for dry runs and
+partial syncs (of selected resources, or self-healing). So one history entry is one deployment, which has its
+id and times from there, whatever operation came later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from bridge.dora import ChangeFailure, Deployment, Fact, Git
+from bridge.errors import PayloadInvalid
+from bridge.ids import fact_id, one_of_several
+from bridge.signatures import SharedToken
+from bridge.source import Context, Options, Source, Translation, first, nothing
+from bridge.times import SECOND, OptionalRfc3339
+
+SCHEMA = "dora-bridge.argocd/v1"
+
+_DAY = 24 * 3600 * SECOND
+_COMMIT = re.compile(r"[0-9a-fA-F]{40,64}", re.ASCII)
+_EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?", re.ASCII)  # unlike 1.2, ~1.2.3 or 1.x
+_URL = re.compile(r"(https?|ssh)://(?:[^/]*@)?([^/@:\s]+)(:\d+)?/+([^@?#\s]+)", re.ASCII)
+_SCP = re.compile(r"[^/@:\s]+@([^/@:\s]+):/*([^@?#\s]+)", re.ASCII)
+
+
+def _text(value: object) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+
+
+class _Lenient(BaseModel):
+    """An empty or odd field counts as absent: templates print "", null, {} for what an Application lacks."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_object(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {}
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _absent_if_odd(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            return cls.model_fields[str(info.field_name)].default
+
+
+class ApplicationSource(_Lenient):
+    repoURL: Text = None
+    path: Text = None
+    chart: Text = None
+    targetRevision: Text = None
+    ref: Text = None
+    name: Text = None
+    parameters: Text = None
+    """Digest of the Helm, Kustomize and plugin settings: Argo CD Image Updater may change nothing else."""
+
+    @property
+    def is_git(self) -> bool:
+        """Whether manifests come from a repository: neither a chart, nor only values for other sources."""
+        return bool(self.repoURL and not self.chart and (self.path or not self.ref))
+
+
+class InitiatedBy(_Lenient):
+    username: Text = None
+    automated: bool = False
+
+
+class Sync(_Lenient):
+    """A history entry."""
+
+    id: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    """Counts up from 0 in each Application."""
+    revision: Text = None
+    revisions: tuple[Text, ...] = ()
+    """In the order of `sources`, if there are several."""
+    started_at: OptionalRfc3339 = None
+    deployed_at: OptionalRfc3339 = None
+    initiated_by: InitiatedBy = InitiatedBy()
+    sources: tuple[ApplicationSource, ...] = ()
+
+    @property
+    def parts(self) -> Sequence[tuple[ApplicationSource, str | None]]:
+        """Each source with its revision: a commit, or the version of a chart."""
+        revisions = self.revisions or (self.revision,)
+        return [(source or ApplicationSource(), revision) for source, revision in zip_longest(self.sources, revisions)]
+
+    def deploys_the_same_as(self, other: Sync) -> bool:
+        return any(revision for _, revision in self.parts) and self._content == other._content
+
+    @property
+    def _content(self) -> object:
+        # a commit is the same in whatever repository; the same version of a chart may be another chart
+        return [
+            (
+                revision,
+                source.path,
+                source.parameters,
+                source.chart and (source.chart, source.repoURL, source.targetRevision),
+            )
+            for source, revision in self.parts
+        ]
+
+
+class Operation(_Lenient):
+    """The last sync, whatever became of it."""
+
+    phase: Text = None
+    started_at: OptionalRfc3339 = None
+    finished_at: OptionalRfc3339 = None
+    revision: Text = None
+    revisions: tuple[Text, ...] = ()
+    initiated_by: InitiatedBy = InitiatedBy()
+    partial: bool = False
+
+
+class Health(_Lenient):
+    status: Text = None
+    lastTransitionTime: OptionalRfc3339 = None
+    """Missing before Argo CD 3.0."""
+
+
+class Destination(_Lenient):
+    server: Text = None
+    name: Text = None
+    namespace: Text = None
+
+
+class Application(_Lenient):
+    name: Text = None
+    uid: Text = None
+    project: Text = None
+    labels: dict[str, Text] = {}
+    annotations: dict[str, Text] = {}
+    destination: Destination = Destination()
+    sources: tuple[ApplicationSource, ...] = ()
+    deleting: bool = False
+
+
+class Hydrated(_Lenient):
+    """The last work of the source hydrator: the dry commit is the change, the hydrated one its manifests."""
+
+    drySHA: Text = None
+    hydratedSHA: Text = None
+
+
+class Notification(_Lenient):
+    application: Application = Application()
+    health: Health = Health()
+    images: tuple[Text, ...] = ()
+    operation: Operation = Operation()
+    dry_source: ApplicationSource = ApplicationSource()
+    hydrated: Hydrated = Hydrated()
+    history: tuple[Sync, ...] = ()
+    """Oldest first, usually the last ten; none at all with `revisionHistoryLimit: 0`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_object(cls, value: Any) -> Any:
+        return _in_our_schema(value)
+
+
+class ArgoCDOptions(Options):
+    ignore_older_than_hours: float = Field(
+        24,
+        ge=0,
+        description="Ignore deployments that finished longer ago; 0 never ignores. A first subscription sends"
+        " the last deployment of every application, however old",
+    )
+    git: Literal["app", "config", "none"] = Field(
+        "app",
+        description="Whose commit is sent: the application's (from annotations or the source hydrator),"
+        " that of the configuration repository, or none",
+    )
+    config_source: Annotated[int, Field(ge=0)] | str | None = Field(
+        None,
+        description="With git: config, name or index of the source; by default the first one with a commit",
+    )
+    redeploys: Literal["skip", "send"] = Field(
+        "skip", description="Whether a sync of the revision that was already deployed counts as a deployment"
+    )
+
+
+def translate(event: Notification, context: Context) -> Translation:
+    """What one notification says of the last deployment of its Application."""
+    subject = _subject(event, context)
+    condition = _condition(event.operation.phase, event.health.status)
+    if condition == "failed":
+        return nothing("the sync failed: nothing was deployed", subject.traits)
+    if condition == "other":
+        return nothing("the application is neither healthy nor degraded after a successful sync", subject.traits)
+    if condition == "degraded" and event.application.deleting:
+        return nothing("the application is being deleted", subject.traits)
+    if event.operation.partial and not event.history:
+        return nothing("only some resources were synced, which is no deployment", subject.traits)
+    if not event.application.uid:
+        raise PayloadInvalid("application.uid is missing")
+    if not subject.services:
+        raise PayloadInvalid("application.name is missing, and nothing else names the service")
+
+    skips = context.options.redeploys == "skip"
+    if condition == "degraded":
+        sync, place = _first_of_the_same(event.history) if skips and event.history else _last(event)
+        return Translation(facts=_change_failures(subject, sync, place), traits=subject.traits)
+
+    sync, place = _last(event)
+    if skips and len(event.history) > 1 and sync.deploys_the_same_as(event.history[-2]):
+        return nothing("the same revision was synced again", subject.traits)
+
+    undone, undone_place = _undone(event.history)
+    facts: list[Fact] = [*_deployments(subject, sync, place, is_rollback=undone is not None)]
+    if undone is not None:
+        facts += _change_failures(subject, undone, undone_place, remedied_by=(sync, place))
+    return Translation(facts=facts, traits=subject.traits)
+
+
+# -- which sync of the history
+
+
+def _last(event: Notification) -> tuple[Sync, str]:
+    """The last deployment and where it stands; without a history, the operation stands for it."""
+    if event.history:
+        if event.history[-1].id is None:
+            raise PayloadInvalid("history[-1].id is missing")
+        return event.history[-1], "history[-1]"
+    if event.operation.started_at is None:
+        raise PayloadInvalid("operation.started_at is missing, and there is no history")
+    operation = event.operation
+    sync = Sync.model_construct(
+        started_at=operation.started_at,
+        revision=operation.revision,
+        revisions=operation.revisions,
+        initiated_by=operation.initiated_by,
+        sources=event.application.sources,
+    )
+    return sync, "operation"
+
+
+def _first_of_the_same(history: Sequence[Sync]) -> tuple[Sync, str]:
+    """The deployment that brought what is live: later syncs of the same were not sent (`redeploys: skip`)."""
+    position = len(history) - 1
+    while position > 0 and history[position - 1].deploys_the_same_as(history[-1]):
+        position -= 1
+    if history[position].id is None:
+        raise PayloadInvalid(f"{_place(history, position)}.id is missing")
+    return history[position], _place(history, position)
+
+
+def _undone(history: Sequence[Sync]) -> tuple[Sync | None, str]:
+    """The sync that the last one rolled back, if it did. Of V1, V2, V3, V1 it is V2, as for Datadog."""
+    if len(history) < 3 or history[-1].deploys_the_same_as(history[-2]):
+        return None, ""
+    for position in range(len(history) - 3, -1, -1):
+        if history[position].deploys_the_same_as(history[-1]):
+            # what follows it differs, so it is no redeployment that was skipped
+            undone = history[position + 1]
+            return (undone, _place(history, position + 1)) if undone.id is not None else (None, "")
+    return None, ""
+
+
+def _place(history: Sequence[Sync], position: int) -> str:
+    return f"history[{position - len(history)}]"
+
+
+# -- facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What all facts of one notification have in common."""
+
+    event: Notification
+    options: ArgoCDOptions
+    services: Sequence[str]
+    service_origin: str
+    env: str | None
+    env_origin: str
+    traits: Mapping[str, str | tuple[str, ...] | None]
+
+    def id_of(self, sync: Sync, service: str) -> str:
+        number = f"{sync.id:06d}" if sync.id is not None else f"t{(sync.started_at or 0) // SECOND}"
+        identifier = fact_id("argo", self.event.application.uid or "", number, instance=self.options.instance)
+        return one_of_several(identifier, service) if len(self.services) > 1 else identifier
+
+
+def _deployments(subject: _Subject, sync: Sync, place: str, *, is_rollback: bool) -> Iterable[Deployment]:
+    event = subject.event
+    # the operation says something of this sync only if it is the one that made the entry
+    operation = event.operation if _made(event.operation, sync) else Operation()
+    started_at, start_origin = sync.started_at, f"{place}.started_at"
+    if started_at is None:
+        started_at, start_origin = operation.started_at, "operation.started_at"
+    finished_at, finish_origin = _finish(sync, place, event.health, operation)
+    if started_at is None:
+        raise PayloadInvalid(f"{place}.started_at is missing")
+    if finished_at is None:
+        raise PayloadInvalid(f"{place}.deployed_at and operation.finished_at are missing")
+
+    initiated_by = sync.initiated_by if sync.initiated_by != InitiatedBy() else operation.initiated_by
+    annotations = event.application.annotations
+    if is_rollback and not initiated_by.automated:
+        # a rollback by hand leaves the Application as it is: this is still said of the version it undid
+        annotations = {key: value for key, value in annotations.items() if key not in _SAID_OF_A_VERSION}
+    git, git_origin = _git(event, sync, annotations, subject.options)
+    custom_tags = _custom_tags(event.application, initiated_by)
+    team, team_origin = _team(event.application)
+
+    for service in subject.services:
+        version, version_origin = _version(event, sync, annotations, service)
+        origins = {
+            "id": _id_origin(sync, place),
+            "service": subject.service_origin,
+            "env": subject.env_origin,
+            "started_at": start_origin,
+            "finished_at": finish_origin,
+            "version": version_origin,
+            "team": team_origin,
+            "git": git_origin,
+        }
+        yield Deployment(
+            id=subject.id_of(sync, service),
+            service=service,
+            env=subject.env,
+            started_at=started_at,
+            finished_at=finished_at,
+            version=version,
+            team=team,
+            git=git,
+            custom_tags=custom_tags,
+            origins={name: origin for name, origin in origins.items() if origin},
+        )
+
+
+def _change_failures(
+    subject: _Subject, sync: Sync, place: str, remedied_by: tuple[Sync, str] | None = None
+) -> Sequence[ChangeFailure]:
+    origins = {
+        "deployment_id": _id_origin(sync, place),
+        "service": subject.service_origin,
+        "env": subject.env_origin,
+    }
+    if remedied_by:
+        origins["remediation_id"] = _id_origin(*remedied_by)
+    return [
+        ChangeFailure(
+            deployment_id=subject.id_of(sync, service),
+            service=service,
+            env=subject.env,
+            remediation_id=subject.id_of(remedied_by[0], service) if remedied_by else None,
+            remediation_type="rollback" if remedied_by else None,
+            origins={name: origin for name, origin in origins.items() if origin},
+        )
+        for service in subject.services
+    ]
+
+
+def _id_origin(sync: Sync, place: str) -> str:
+    return f"application.uid and {place}.{'started_at' if sync.id is None else 'id'}"
+
+
+# -- their attributes
+
+
+def _subject(event: Notification, context: Context) -> _Subject:
+    application = event.application
+    annotations, labels = application.annotations, application.labels
+    listed = (name.strip() for name in (annotations.get("dora-bridge/services") or "").split(","))
+    services = tuple(dict.fromkeys(filter(None, listed)))
+    service_origin = "application.annotations.dora-bridge/services"
+    if not services:
+        service, service_origin = first(
+            (annotations.get("dd_service"), "application.annotations.dd_service"),
+            (annotations.get("dora-bridge/service"), "application.annotations.dora-bridge/service"),
+            (labels.get("tags.datadoghq.com/service"), "application.labels.tags.datadoghq.com/service"),
+            (labels.get("app.kubernetes.io/name"), "application.labels.app.kubernetes.io/name"),
+            (application.name, "application.name"),
+        )
+        services = (service,) if service else ()
+    env, env_origin = first(
+        (annotations.get("dd_env"), "application.annotations.dd_env"),
+        (annotations.get("dora-bridge/env"), "application.annotations.dora-bridge/env"),
+        (labels.get("tags.datadoghq.com/env"), "application.labels.tags.datadoghq.com/env"),
+        (context.headers.get("dd_env"), "header dd_env"),
+        (context.query.get("env"), "query env"),
+    )
+    sources = (*application.sources, *(event.history[-1].sources if event.history else ()))
+    repository = next((_https(source.repoURL) for source in sources if source.is_git), None) or ""
+    place = {
+        "project": application.project,
+        "namespace": application.destination.namespace,
+        "cluster": application.destination.name or application.destination.server,
+    }
+    traits: dict[str, str | tuple[str, ...] | None] = {
+        "application": application.name,
+        "service": tuple(services),
+        "environment": env,
+        "team": _team(application)[0],
+        "repository": "/".join(repository.split("/")[3:]) or None,
+        "branch": next((source.targetRevision for source in sources if source.targetRevision), None),
+        "labels": tuple(f"{key}={value}" for key, value in [*labels.items(), *place.items()] if value),
+    }
+    return _Subject(event, context.options, services, service_origin, env, env_origin, traits)
+
+
+def _made(operation: Operation, sync: Sync) -> bool:
+    """Whether this operation wrote the entry, as far as the times tell: it may be a later, partial one."""
+    return (
+        not operation.partial
+        and operation.started_at is not None
+        and sync.started_at in (None, operation.started_at)
+        and (sync.deployed_at is None or operation.started_at <= sync.deployed_at)
+    )
+
+
+def _finish(sync: Sync, place: str, health: Health, operation: Operation) -> tuple[int | None, str]:
+    """When the rollout was healthy; if that is not known, when the sync was done."""
+    healthy_at = health.lastTransitionTime
+    if sync.deployed_at is None:
+        return operation.finished_at, "operation.finished_at"
+    # earlier: the health was not affected; much later: something else than this deployment changed it
+    if healthy_at is not None and sync.deployed_at <= healthy_at <= sync.deployed_at + _DAY:
+        return healthy_at, "health.lastTransitionTime"
+    return sync.deployed_at, f"{place}.deployed_at"
+
+
+_SAID_OF_A_VERSION = {"dora-bridge/version", "dora-bridge/commit-sha", "dora-bridge/repository-url"}
+
+
+def _git(
+    event: Notification, sync: Sync, annotations: Mapping[str, str | None], options: ArgoCDOptions
+) -> tuple[Git | None, str]:
+    """The application's commit. That of the configuration repository only if asked for.
+
+    Sent as `git`, it would give every change the lead time of a version bump, and hide rollbacks.
+    """
+    if options.git == "none":
+        return None, ""
+    if options.git == "config":
+        return _config_commit(sync, options.config_source)
+
+    git = _commit(annotations.get("dora-bridge/commit-sha"), annotations.get("dora-bridge/repository-url"))
+    if git:
+        return git, "application.annotations.dora-bridge/commit-sha and repository-url"
+    # the hydrator may be ahead of what was synced
+    if event.hydrated.hydratedSHA in (None, *(revision for _, revision in sync.parts)):
+        git = _commit(event.hydrated.drySHA, event.dry_source.repoURL)
+    return git, "hydrated.drySHA and dry_source.repoURL" if git else ""
+
+
+def _config_commit(sync: Sync, wanted: int | str | None) -> tuple[Git | None, str]:
+    for position, (source, revision) in enumerate(sync.parts):
+        git = _commit(revision, source.repoURL) if source.is_git else None
+        if git and (wanted is None or wanted in (position, str(position), source.name)):
+            return git, f"the revision and repoURL of source {position}"
+    return None, ""
+
+
+def _commit(sha: str | None, repository: str | None) -> Git | None:
+    url = _https(repository)
+    return Git(sha, url) if sha and url and _COMMIT.fullmatch(sha) else None
+
+
+def _https(repository: str | None) -> str | None:
+    """`https://host/owner/name` without credentials, however the URL is written; None for other addresses."""
+    if url := _URL.fullmatch(repository or ""):
+        scheme, host, port, path = url.groups()
+        host += port if port and scheme != "ssh" else ""
+    elif scp := _SCP.fullmatch(repository or ""):
+        host, path = scp.groups()
+    else:
+        return None
+    return f"https://{host}/{path.strip('/').removesuffix('.git')}"
+
+
+def _version(
+    event: Notification, sync: Sync, annotations: Mapping[str, str | None], service: str
+) -> tuple[str | None, str]:
+    if version := annotations.get("dora-bridge/version"):
+        return version, "application.annotations.dora-bridge/version"
+
+    images = _named_like(service, [_name_and_tag(image) for image in event.images if image])
+    tags = {tag for _, tag in images if tag}
+    if tags:
+        # two versions are live, or two things: neither is the version
+        return (tags.pop(), "images") if len(tags) == 1 else (None, "")
+
+    charts = [(part.chart, _chart_version(part, revision)) for part, revision in sync.parts if part.chart]
+    versions = {version for _, version in _named_like(service, charts) or charts if version}
+    return (versions.pop(), "the chart's revision") if len(versions) == 1 else (None, "")
+
+
+def _named_like(service: str, things: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, str | None]]:
+    """Of pairs with a name: those named exactly like the service; else those whose name contains it."""
+    service = service.lower()
+    exactly = [thing for thing in things if thing[0].lower() == service]
+    return exactly or [thing for thing in things if service in thing[0].lower()]
+
+
+def _name_and_tag(image: str) -> tuple[str, str | None]:
+    """`shop`, `1.4.2` of `host:5000/team/shop:1.4.2@sha256:…`; no tag if it says nothing of the version."""
+    name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+    return name, tag if tag and tag != "latest" else None
+
+
+def _chart_version(source: ApplicationSource, revision: str | None) -> str | None:
+    candidates = (revision, source.targetRevision)
+    return next((text for text in candidates if text and _EXACT_VERSION.fullmatch(text)), None)
+
+
+def _stated_tags(application: Application) -> Sequence[str]:
+    stated = (application.annotations.get("dd_customtags") or "").split(",")
+    pairs = [(tag.strip(), *tag.partition(":")) for tag in stated]
+    return [tag for tag, key, _, value in pairs if key.strip() and value.strip()]
+
+
+def _team(application: Application) -> tuple[str | None, str]:
+    in_tags = next((tag for tag in _stated_tags(application) if tag.startswith("team:")), "")
+    return first(
+        (application.annotations.get("dora-bridge/team"), "application.annotations.dora-bridge/team"),
+        (in_tags.removeprefix("team:"), "application.annotations.dd_customtags"),
+    )
+
+
+def _custom_tags(application: Application, initiated_by: InitiatedBy) -> tuple[str, ...]:
+    ours = {
+        "argocd_app": application.name,
+        "argocd_project": application.project,
+        "argocd_initiated_by": initiated_by.username or ("automated" if initiated_by.automated else None),
+    }
+    tags = [*_stated_tags(application), *(f"{key}:{value}" for key, value in ours.items() if value)]
+    return tuple(dict.fromkeys(tags))
+
+
+# -- bodies
+
+
+def _condition(phase: object, health: object) -> str:
+    if phase in ("Failed", "Error"):
+        return "failed"
+    if phase == "Succeeded" and health in ("Healthy", "Degraded"):
+        return "deployed" if health == "Healthy" else "degraded"
+    return "other"
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        return _in_our_schema(pydantic_core.from_json(body))
+    except ValueError as error:
+        hint = "has the template a section webhook.<name of the service>?"
+        raise PayloadInvalid(f"the body is not JSON: {hint}") from error
+
+
+def _in_our_schema(document: object) -> dict[str, Any]:
+    """The body as our template renders it. Raises PayloadInvalid for bodies of unknown templates."""
+    schema, application = _at(document, "schema"), _at(document, "app")
+    if isinstance(document, dict) and schema == SCHEMA:
+        return document
+    if not schema and isinstance(application, dict):
+        return _from_application(application)
+    problem = "schema is not one that is read" if schema else "there is no schema"
+    raise PayloadInvalid(f'{problem}: expected "{SCHEMA}", or an object app with the Application')
+
+
+def _from_application(app: dict[str, Any]) -> dict[str, Any]:
+    status = _at(app, "status")
+    operation = _at(status, "operationState")
+    history = _at(status, "history")
+    return {
+        "application": {
+            "name": _at(app, "metadata", "name"),
+            "uid": _at(app, "metadata", "uid"),
+            "project": _at(app, "spec", "project"),
+            "labels": _at(app, "metadata", "labels"),
+            "annotations": _at(app, "metadata", "annotations"),
+            "destination": _at(app, "spec", "destination"),
+            "sources": _sources(_at(app, "spec")),
+            "deleting": bool(_at(app, "metadata", "deletionTimestamp")),
+        },
+        "health": _at(status, "health"),
+        "images": _at(status, "summary", "images"),
+        "operation": {
+            "phase": _at(operation, "phase"),
+            "started_at": _at(operation, "startedAt"),
+            "finished_at": _at(operation, "finishedAt"),
+            "revision": _at(operation, "syncResult", "revision"),
+            "revisions": _at(operation, "syncResult", "revisions"),
+            "initiated_by": _at(operation, "operation", "initiatedBy"),
+            "partial": bool(_at(operation, "operation", "sync", "resources")),
+        },
+        "dry_source": _at(app, "spec", "sourceHydrator", "drySource"),
+        "hydrated": _at(status, "sourceHydrator", "lastSuccessfulOperation"),
+        "history": [
+            {
+                "id": _at(entry, "id"),
+                "revision": _at(entry, "revision"),
+                "revisions": _at(entry, "revisions"),
+                "started_at": _at(entry, "deployStartedAt"),
+                "deployed_at": _at(entry, "deployedAt"),
+                "initiated_by": _at(entry, "initiatedBy"),
+                "sources": _sources(entry),
+            }
+            for entry in (history if isinstance(history, list) else [])
+        ],
+    }
+
+
+def _sources(owner: object) -> list[object]:
+    """Of an Application's spec or a history entry; beside several sources there is an empty single one."""
+    sources = _at(owner, "sources") or [_at(owner, "source")]
+    return [_source(source) for source in sources] if isinstance(sources, list) else []
+
+
+def _source(source: object) -> dict[str, Any]:
+    if not isinstance(source, dict):
+        return {}
+    settings = [source.get(key) for key in ("helm", "kustomize", "directory", "plugin")]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    return {**source, "parameters": digest}
+
+
+def _at(document: object, *path: str) -> Any:
+    """What is at the end of the path, None if the path breaks off."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def kind(headers: Mapping[str, str], body: bytes) -> str:
+    """The trigger's name is not in the body, so it is told from the state."""
+    document = _document(body)
+    return _condition(_at(document, "operation", "phase"), _at(document, "health", "status"))
+
+
+def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
+    """Argo CD has none; this is the same for each notification of one condition of one deployment."""
+    try:
+        document = _document(body)
+        uid, history = _at(document, "application", "uid"), _at(document, "history")
+        number = _at(history[-1], "id") if isinstance(history, list) and history else None
+        condition = _condition(_at(document, "operation", "phase"), _at(document, "health", "status"))
+        started_at = _at(document, "operation", "started_at")
+        return f"{uid}-{number}-{condition}-{started_at}" if uid else None
+    except (PayloadInvalid, ValueError):
+        return None
+
+
+SOURCE = Source(
+    name="argocd",
+    scheme=SharedToken(),
+    kind=kind,
+    models=dict.fromkeys(("deployed", "degraded", "failed", "other"), Notification),
+    translate=translate,
+    delivery_id=delivery_id,
+    headers=lambda body, kind: {"content-type": "application/json"},
+    options=ArgoCDOptions,
+)

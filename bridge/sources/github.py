@@ -1,0 +1,590 @@
+"""GitHub: webhooks of repositories, organizations and Apps, on github.com and on Enterprise Server.
+
+Payloads: https://docs.github.com/en/webhooks/webhook-events-and-payloads
+Signature: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+
+    deployment_status   success                    Deployment, and ChangeFailure if it tells what it undoes
+    workflow_run        completed with success     Deployment, if `deployments_from` lists it
+    release             published                  Deployment, if `deployments_from` lists it
+    issues              opened, labeled, closed    Failure, if `failures_from` lists it
+    any other           ping, push, …              ignored
+
+GitHub adds states, actions and fields over time and leaves out or nulls most of what it documents. So a field
+is required only if nothing true can be said without it, and one of an unexpected type counts as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic_core import from_json
+
+from bridge.dora import ChangeFailure, Deployment, Failure, Git
+from bridge.errors import PayloadInvalid
+from bridge.ids import fact_id
+from bridge.severity import severity
+from bridge.signatures import HmacSha256
+from bridge.source import Context, Options, Source, Translation, first, nothing
+from bridge.times import Rfc3339
+
+T = TypeVar("T")
+
+
+class GitHubOptions(Options):
+    deployments_from: tuple[Literal["deployment_status", "workflow_run", "release"], ...] = Field(
+        ("deployment_status",),
+        description="Events that are deployments; two kinds about the same roll-outs would count them twice",
+    )
+    workflows: tuple[str, ...] = Field(
+        (), description="With workflow_run: globs of the paths of workflows that deploy; empty means all"
+    )
+    failures_from: tuple[Literal["issues"], ...] = Field((), description="Events that are failures")
+    incident_labels: tuple[str, ...] = Field(
+        ("incident",), description="With issues: labels, any of which makes one a failure; case is ignored"
+    )
+
+
+# ---- what we read of the payloads, in GitHub's words
+
+
+def _none_if_odd(value: object, validate: Any) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
+def _decoded(value: object) -> object:
+    return from_json(value) if isinstance(value, str) else value
+
+
+def _number_as_text(value: object) -> object:
+    # no fractions: 1.10 and 1.1 are one number in JSON, but two versions
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _digits_as_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+Maybe = Annotated[T | None, WrapValidator(_none_if_odd)]
+"""None for null and for a value that is no T."""
+Stripped = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Text = Maybe[Stripped]
+Time = Maybe[Rfc3339]
+Number = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Repository(Part):
+    id: Number
+    name: Text = None
+    full_name: Text = None
+    html_url: Text = None
+    clone_url: Text = None
+    default_branch: Text = None
+
+
+class Payload(Part):
+    """`deployment.payload`: what the creator of the deployment put there; these names are our convention."""
+
+    service: Text = None
+    version: Maybe[Annotated[Stripped, BeforeValidator(_number_as_text)]] = None
+    team: Text = None
+    rollback: Maybe[StrictBool] = None
+    rollback_of: Maybe[Annotated[Number, BeforeValidator(_digits_as_number)]] = None
+    """Id of the deployment that this one undoes."""
+
+
+class Creator(Part):
+    login: Text = None
+
+
+class GitHubDeployment(Part):
+    id: Number
+    sha: Text = None
+    ref: Text = None
+    task: Text = None
+    payload: Maybe[Annotated[Payload, BeforeValidator(_decoded)]] = None
+    """An object, or the JSON text of one, or null."""
+    environment: Text = None
+    original_environment: Text = None
+    transient_environment: Maybe[StrictBool] = None
+    created_at: Time = None
+    creator: Maybe[Creator] = None
+
+
+class DeploymentStatus(Part):
+    state: Text = None
+    environment: Text = None
+    created_at: Time = None
+
+
+class CheckRun(Part):
+    started_at: Time = None
+
+
+class Workflow(Part):
+    path: Text = None
+
+
+class Run(Part):
+    id: Number
+    path: Text = None
+
+
+class DeploymentStatusEvent(Part):
+    deployment: GitHubDeployment
+    deployment_status: DeploymentStatus
+    repository: Repository
+    check_run: Maybe[CheckRun] = None
+    """The job that deployed. Null, like the next two, if that was not GitHub Actions."""
+    workflow: Maybe[Workflow] = None
+    workflow_run: Maybe[Run] = None
+
+
+class HeadRepository(Part):
+    id: Maybe[Number] = None
+
+
+class WorkflowRun(Run):
+    run_attempt: Maybe[Number] = None
+    event: Text = None
+    conclusion: Text = None
+    head_sha: Text = None
+    head_branch: Text = None
+    head_repository: Maybe[HeadRepository] = None
+    created_at: Time = None
+    """When the first attempt was created."""
+    run_started_at: Time = None
+    """When this attempt started."""
+    updated_at: Time = None
+
+
+class WorkflowRunEvent(Part):
+    action: Text = None
+    workflow_run: WorkflowRun
+    workflow: Maybe[Workflow] = None
+    repository: Repository
+
+
+class Release(Part):
+    id: Number
+    tag_name: Text = None
+    target_commitish: Text = None
+    """A commit or, more often, the name of a branch."""
+    draft: Maybe[StrictBool] = None
+    prerelease: Maybe[StrictBool] = None
+    published_at: Time = None
+
+
+class ReleaseEvent(Part):
+    action: Text = None
+    release: Release
+    repository: Repository
+
+
+class Label(Part):
+    name: Text = None
+
+
+class Issue(Part):
+    id: Number
+    title: Text = None
+    body: Text = None
+    labels: Maybe[tuple[Maybe[Label], ...]] = None
+    pull_request: Any = None
+    """Not null if the issue is a pull request."""
+    created_at: Time = None
+    closed_at: Time = None
+
+
+class IssuesEvent(Part):
+    action: Text = None
+    issue: Issue
+    repository: Repository
+
+
+# ---- what they say
+
+
+Found = Mapping[str, tuple[Any, str]]
+"""Field of a fact -> its value, and where in the webhook that was."""
+
+
+def translate(
+    event: DeploymentStatusEvent | WorkflowRunEvent | ReleaseEvent | IssuesEvent, context: Context
+) -> Translation:
+    """What one event says, if the options of its endpoint ask for events of its kind."""
+    options: GitHubOptions = context.options
+    match event:
+        case DeploymentStatusEvent() if "deployment_status" in options.deployments_from:
+            return _deployment_status(event, context)
+        case WorkflowRunEvent() if "workflow_run" in options.deployments_from:
+            return _workflow_run(event, context)
+        case ReleaseEvent() if "release" in options.deployments_from:
+            return _release(event, context)
+        case IssuesEvent() if "issues" in options.failures_from:
+            return _issues(event, context)
+        case IssuesEvent():
+            return nothing("failures_from of this endpoint does not list issues")
+        case _:
+            return nothing("deployments_from of this endpoint does not list this kind of event")
+
+
+_OTHER_STATES = {"error", "failure", "in_progress", "queued", "pending", "waiting", "inactive"}
+
+
+def _deployment_status(event: DeploymentStatusEvent, context: Context) -> Translation:
+    deployment, status, repository = event.deployment, event.deployment_status, event.repository
+    payload = deployment.payload or Payload()
+    if status.state != "success":
+        state = status.state if status.state in _OTHER_STATES else "unknown"
+        return nothing(f"deployment_status.state is {state}; only success is a deployment")
+    if deployment.transient_environment:
+        return nothing("deployment.transient_environment is true: a preview, which comes and goes")
+
+    environment, environment_at = first(
+        (deployment.environment, "deployment.environment"),
+        (deployment.original_environment, "deployment.original_environment"),
+        (status.environment, "deployment_status.environment"),
+    )
+    found: Found = {
+        "id": (_id(context, "dep", repository, f"{deployment.id:012d}"), "repository.id, deployment.id"),
+        "service": _needed((payload.service, "deployment.payload.service"), (repository.name, "repository.name")),
+        "env": _env(environment, environment_at, context),
+        "started_at": _start(event),
+        "finished_at": _needed((status.created_at, "deployment_status.created_at")),
+        "version": first(
+            (payload.version, "deployment.payload.version"),
+            (_version(deployment.ref, repository), "deployment.ref"),
+        ),
+        "team": first((payload.team, "deployment.payload.team")),
+        "git": _git(deployment.sha, "deployment.sha", repository),
+    }
+    undone = payload.rollback_of if payload.rollback_of != deployment.id else None
+    rollback = undone or payload.rollback or _is_rollback(deployment.task or "")
+    tags = {
+        "github_environment": environment,
+        "github_actor": deployment.creator and deployment.creator.login,
+        "github_run_id": event.workflow_run and event.workflow_run.id,
+        "ref": deployment.ref,
+        "rollback": "true" if rollback else None,
+    }
+    deployed = Deployment(
+        **_values(found),
+        custom_tags=tuple(f"{name}:{value}" for name, value in tags.items() if value),
+        origins=_places(found),
+    )
+    traits = {
+        "repository": repository.full_name,
+        "environment": environment or deployed.env,
+        "workflow": _workflow(event.workflow_run, event.workflow),
+        "branch": deployment.ref and deployment.ref.removeprefix("refs/heads/"),
+        "service": deployed.service,
+        "team": deployed.team,
+    }
+    if undone is None:
+        return Translation([deployed], traits=traits)
+    failed: Found = {
+        "deployment_id": (
+            _id(context, "dep", repository, f"{undone:012d}"),
+            "repository.id, deployment.payload.rollback_of",
+        ),
+        "remediation_id": found["id"],
+        "remediation_type": ("rollback", "deployment.payload.rollback_of"),
+        "service": found["service"],
+        "env": found["env"],
+    }
+    return Translation([deployed, ChangeFailure(**_values(failed), origins=_places(failed))], traits=traits)
+
+
+def _start(event: DeploymentStatusEvent) -> tuple[int, str]:
+    """When the job that deployed began: `created_at` comes before any approval, which can take days."""
+    job = (event.check_run.started_at if event.check_run else None, "check_run.started_at")
+    created = (event.deployment.created_at, "deployment.created_at")
+    # noted in whole seconds, on two machines: a short job may seem to begin after its end
+    too_late = (job[0] or 0) > (event.deployment_status.created_at or 0)
+    return _needed(created, job) if too_late else _needed(job, created)
+
+
+def _is_rollback(task: str) -> bool:
+    return task.startswith("rollback") or task.endswith(":rollback")
+
+
+def _workflow_run(event: WorkflowRunEvent, context: Context) -> Translation:
+    run, repository = event.workflow_run, event.repository
+    workflow = _workflow(run, event.workflow)
+    globs = context.options.workflows
+    if event.action != "completed" or run.conclusion != "success":  # the one can come without the other
+        return nothing("only a run that is completed with conclusion success is a deployment")
+    if (run.event or "").startswith("pull_request"):
+        return nothing("a run for a pull request is no deployment: its commit is not merged")
+    if globs and not any(fnmatchcase(workflow or "", glob) for glob in globs):
+        return nothing("workflows of this endpoint does not list the workflow of this run")
+
+    attempt, _ = _needed((run.run_attempt, "workflow_run.run_attempt"))
+    created_at = run.created_at if attempt == 1 else None
+    of_fork = run.head_repository is not None and run.head_repository.id != repository.id
+    found: Found = {
+        "id": (
+            _id(context, "run", repository, f"{run.id:012d}", str(attempt)),
+            "repository.id, workflow_run.id, workflow_run.run_attempt",
+        ),
+        "service": _needed((repository.name, "repository.name")),
+        "env": _env(None, "", context),
+        "started_at": _needed(
+            (run.run_started_at, "workflow_run.run_started_at"), (created_at, "workflow_run.created_at")
+        ),
+        "finished_at": _needed((run.updated_at, "workflow_run.updated_at")),
+        "version": first((_version(run.head_branch, repository), "workflow_run.head_branch")),
+        "git": _git(None if of_fork else run.head_sha, "workflow_run.head_sha", repository),
+    }
+    deployed = Deployment(**_values(found), origins=_places(found))
+    traits = {
+        "repository": repository.full_name,
+        "environment": deployed.env,
+        "workflow": workflow,
+        "branch": run.head_branch,
+        "service": deployed.service,
+    }
+    return Translation([deployed], traits=traits)
+
+
+def _release(event: ReleaseEvent, context: Context) -> Translation:
+    release, repository = event.release, event.repository
+    if event.action != "published":  # GitHub says `released` too, of the same release
+        return nothing("only a release that is published is a deployment")
+    if release.draft or release.prerelease:
+        return nothing("a draft or pre-release is no deployment")
+
+    published_at = _needed((release.published_at, "release.published_at"))
+    found: Found = {
+        "id": (_id(context, "rel", repository, f"{release.id:012d}"), "repository.id, release.id"),
+        "service": _needed((repository.name, "repository.name")),
+        "env": _env(None, "", context),
+        "started_at": published_at,
+        "finished_at": published_at,
+        "version": first((release.tag_name, "release.tag_name")),
+        "git": _git(release.target_commitish, "release.target_commitish", repository),
+    }
+    deployed = Deployment(**_values(found), origins=_places(found))
+    traits = {
+        "repository": repository.full_name,
+        "environment": deployed.env,
+        "service": deployed.service,
+    }
+    return Translation([deployed], traits=traits)
+
+
+def _issues(event: IssuesEvent, context: Context) -> Translation:
+    issue, repository = event.issue, event.repository
+    labels = tuple(label.name for label in issue.labels or () if label and label.name)
+    if event.action not in ("opened", "labeled", "closed"):
+        return nothing("only an issue that is opened, labeled or closed says something about a failure")
+    if issue.pull_request is not None:
+        return nothing("a pull request is no failure")
+    if {label.casefold() for label in labels}.isdisjoint(map(str.casefold, context.options.incident_labels)):
+        return nothing("the issue has none of the incident_labels of this endpoint")
+
+    closed_at = issue.closed_at  # also there if an issue is labeled that was closed before
+    if event.action == "closed":
+        closed_at, _ = _needed((closed_at, "issue.closed_at"))
+    environments = _labeled(labels, "env", "environment")
+    environment = environments[0] if environments else None
+    severities = [severity(label) or "" for label in labels if _SEVERITY.match(label)]
+    root_cause = next(filter(_SHA.fullmatch, _lines(issue.body, "root cause")), None)
+    found: Found = {
+        "id": (_id(context, "issue", repository, f"{issue.id:012d}"), "repository.id, issue.id"),
+        "started_at": _needed((issue.created_at, "issue.created_at")),
+        "finished_at": (closed_at, "issue.closed_at"),
+        "services": _needed(
+            (_labeled(labels, "service"), "issue.labels"),
+            (_lines(issue.body, "service"), "issue.body"),
+            ((repository.name,) if repository.name else (), "repository.name"),
+        ),
+        "env": (None, "") if len(environments) > 1 else _env(environment, "issue.labels", context),
+        "name": (issue.title, "issue.title"),
+        "severity": (min(severities, default=None), "issue.labels"),
+        "git": _git(root_cause, "issue.body", repository),
+    }
+    # an issue may be reopened and closed again: the last closing counts
+    failure = Failure(**_values(found), revision=closed_at or 0, origins=_places(found))
+    traits = {
+        "repository": repository.full_name,
+        "environment": environments or failure.env,
+        "labels": labels,
+        "service": failure.services,
+    }
+    return Translation([failure], traits=traits)
+
+
+_SEVERITY = re.compile(r"(?:sev|p)[\s_-]*[1-5](?!\w)", re.IGNORECASE)
+_LINE = re.compile(r"^[ \t]*(service|root cause)[ \t]*:[ \t]*([^\s<].*)$", re.IGNORECASE | re.MULTILINE)
+"""`name: value`; where `<` begins the value, it is the comment that the issue's template put there."""
+
+
+def _labeled(labels: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    """Values of labels like `service:checkout`."""
+    parts = (label.partition(":") for label in labels)
+    return _different(value for name, _, value in parts if name.strip().casefold() in names)
+
+
+def _lines(text: str | None, name: str) -> tuple[str, ...]:
+    """Values of lines like `service: checkout`."""
+    return _different(value for found, value in _LINE.findall(text or "") if found.casefold() == name)
+
+
+def _different(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, map(str.strip, values))))
+
+
+# ---- what several of them need
+
+
+def _id(context: Context, what: str, repository: Repository, *numbers: str) -> str:
+    """The fact's id. Each Enterprise Server counts from 1, so its facts carry its host."""
+    host = context.headers.get("x-github-enterprise-host", "").strip().lower()
+    sender = f"gh-{hashlib.sha256(host.encode()).hexdigest()[:8]}" if host else "gh"
+    return fact_id(f"{sender}-{what}", f"{repository.id:010d}", *numbers, instance=context.options.instance)
+
+
+def _env(environment: str | None, place: str, context: Context) -> tuple[str | None, str]:
+    return first((environment and environment.lower(), place), (context.query.get("env"), "query env"))
+
+
+_SHA = re.compile(r"[0-9A-Fa-f]{40,}", re.ASCII)
+_TAG = re.compile(r"v?\d+\.\d+[\w.+-]*", re.ASCII)
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
+
+
+def _git(sha: str | None, place: str, repository: Repository) -> tuple[Git | None, str]:
+    url, url_place = first(
+        (repository.html_url, "repository.html_url"),
+        (repository.clone_url and repository.clone_url.removesuffix(".git"), "repository.clone_url"),
+    )
+    if not sha or not url or not _SHA.fullmatch(sha):
+        return None, ""
+    return Git(sha, _CREDENTIALS.sub("", url)), f"{place}, {url_place}"
+
+
+def _version(ref: str | None, repository: Repository) -> str | None:
+    """The ref without `refs/tags/`, if it looks like the tag of a version."""
+    tag = (ref or "").removeprefix("refs/tags/")
+    return tag if _TAG.fullmatch(tag) and ref != repository.default_branch else None
+
+
+def _workflow(run: Run | None, workflow: Workflow | None) -> str | None:
+    """The path of the workflow, without the `@ref` that newer payloads add to it."""
+    for part in (run, workflow):
+        if part and part.path:
+            return part.path.partition("@")[0]
+    return None
+
+
+def _needed(*candidates: tuple[T | None, str]) -> tuple[T, str]:
+    """The first candidate with a value.
+
+    Raises: PayloadInvalid if there is none: the fact cannot be told without it.
+    """
+    for value, place in candidates:
+        if value:
+            return value, place
+    raise PayloadInvalid(f"missing or unreadable: {', '.join(place for _, place in candidates)}")
+
+
+def _values(found: Found) -> dict[str, Any]:
+    return {field: value for field, (value, _) in found.items()}
+
+
+def _places(found: Found) -> dict[str, str]:
+    return {field: place for field, (value, place) in found.items() if value}
+
+
+# ---- how they come
+
+
+def kind(headers: Mapping[str, str], body: bytes) -> str:
+    """The name of the event, which stands in a header only."""
+    event = headers.get("x-github-event", "").strip()
+    if not event:
+        raise PayloadInvalid("the header x-github-event is missing")
+    return event
+
+
+def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
+    return headers.get("x-github-delivery", "").strip() or None
+
+
+_KIND_OF_KEY = {
+    "zen": "ping",
+    "deployment_status": "deployment_status",
+    "workflow_job": "workflow_job",
+    "deployment_callback_url": "deployment_protection_rule",
+    "since": "deployment_review",
+    "deployment": "deployment",
+    "workflow_run": "workflow_run",
+    "check_run": "check_run",
+    "check_suite": "check_suite",
+    "release": "release",
+    "comment": "issue_comment",
+    "issue": "issues",
+    "review": "pull_request_review",
+    "pull_request": "pull_request",
+    "head_commit": "push",
+}
+"""Key of a body -> its kind. The first one counts: most bodies carry other objects besides their own."""
+
+
+def headers(body: bytes, kind: str | None) -> dict[str, str]:
+    """What GitHub would send; without x-github-event if no kind is given and the body does not tell it."""
+    event = kind or _kind_of(body)
+    return {
+        "content-type": "application/json",
+        "user-agent": "GitHub-Hookshot/0000000",
+        "x-github-delivery": str(uuid.uuid4()),
+        **({"x-github-event": event} if event else {}),
+    }
+
+
+def _kind_of(body: bytes) -> str | None:
+    try:
+        keys = from_json(body)
+    except ValueError:
+        return None
+    return next((kind for key, kind in _KIND_OF_KEY.items() if isinstance(keys, dict) and key in keys), None)
+
+
+SOURCE = Source(
+    name="github",
+    scheme=HmacSha256("x-hub-signature-256", "sha256="),
+    kind=kind,
+    models={
+        "deployment_status": DeploymentStatusEvent,
+        "workflow_run": WorkflowRunEvent,
+        "release": ReleaseEvent,
+        "issues": IssuesEvent,
+    },
+    translate=translate,
+    delivery_id=delivery_id,
+    headers=headers,
+    options=GitHubOptions,
+)

@@ -1,0 +1,1 @@
+"""The worker process: drains the ledger's lanes into Datadog."""

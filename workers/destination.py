@@ -1,0 +1,107 @@
+"""The state of Datadog that all worker processes share, for each family of calls: open, held or parked; and how many
+calls are left in the period.
+
+Open: calls are counted down from `X-RateLimit-Remaining`. Held: it asked to wait, or it fails: one probe when the
+time is over. Parked: it refuses the key: one probe now and then, until it works.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from bridge.logs import log
+from workers.datadog import Outcome, Reason
+
+_WHAT = {
+    Reason.RATE_LIMITED: "limited",
+    Reason.AUTH: "refused",
+    Reason.SERVER_ERROR: "failing",
+    Reason.TIMEOUT: "failing",
+    Reason.NETWORK: "failing",
+}
+"""What an outcome says about the destination; every other one says that it works."""
+_SAYS_NOTHING = (Reason.INTERNAL, Reason.DEPLOYMENT_PENDING)
+_BETWEEN_OKS_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many calls may go out now, or how long to wait before asking again. `unlimited`: for the next moments."""
+
+    calls: int
+    wait_s: float
+    probe: bool
+    unlimited: bool
+
+
+class Destination:
+    """Asks for and reports on calls of every family, over Redis."""
+
+    def __init__(self, redis: Redis, jitter: Callable[[], float] = random.random) -> None:
+        scripts = importlib.resources.files("bridge") / "lua"
+        self._admit = redis.register_script((scripts / "admit.lua").read_text("utf-8"))
+        self._report = redis.register_script((scripts / "report.lua").read_text("utf-8"))
+        self._jitter = jitter
+        self._well: dict[str, float] = {}
+
+    async def admit(self, family: str, wanted: int) -> Grant:
+        calls, wait_ms, kind = await self._admit(args=[family, wanted, _now_ms()])
+        return Grant(int(calls), float(wait_ms) / 1000, probe=kind == b"probe", unlimited=kind == b"unlimited")
+
+    async def report(self, family: str, outcomes: Iterable[tuple[Outcome, bool]]) -> bool:
+        """Puts down outcomes, each with whether it was a probe's; whether the destination is open after them."""
+        grouped: dict[tuple[str, bool], list[Outcome]] = {}
+        for outcome, probe in outcomes:
+            if outcome.reason in _SAYS_NOTHING:
+                continue
+            grouped.setdefault((_WHAT.get(outcome.reason, "ok"), probe), []).append(outcome)
+        is_open = True
+        # what works first: a refusal in the same batch must have the last word
+        for (what, probe), group in sorted(grouped.items(), key=lambda item: item[0][0] != "ok"):
+            if what == "ok" and not probe and self._well.get(family, 0) > time.monotonic() - _BETWEEN_OKS_S:
+                continue
+            is_open = await self._put_down(family, what, probe, group)
+            self._well[family] = time.monotonic() if what == "ok" else 0
+        return is_open
+
+    async def _put_down(self, family: str, what: str, probe: bool, group: list[Outcome]) -> bool:
+        last = group[-1]
+        remaining = min((one.remaining for one in group if one.remaining is not None), default=None)
+        wait_s = max((one.reset_s for one in group if one.reset_s is not None), default=None)
+        if what not in ("ok", "limited"):
+            wait_s = None
+        before, after, until, failures = await self._report(
+            args=[
+                family,
+                _now_ms(),
+                what,
+                "" if remaining is None else remaining,
+                "" if wait_s is None else int(wait_s * 1000),
+                last.reason.value or "ok",
+                self._jitter(),
+                len(group),
+                int(probe),
+            ]
+        )
+        if before != after:
+            wait_s = max(0.0, (float(until) - _now_ms()) / 1000)
+            log(
+                f"destination.{after.decode()}",
+                30 if after != b"open" else 20,
+                family=family,
+                reason=last.reason.value,
+                status=last.status,
+                next_attempt_s=round(wait_s, 1) if after != b"open" else None,
+                failures=failures or None,
+            )
+        return bool(after == b"open")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

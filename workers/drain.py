@@ -1,0 +1,349 @@
+"""The drain: take lanes, send what is due, judge, record, go on.
+
+The story of one event: its key is taken in hand (`fetch`), a call is granted (`Destination.admit`), it is sent,
+the answer is judged, the outcome is put down (`settle`), and only then the next event of its key comes into hand.
+There are no batches to wait for: whatever is done is settled together with whatever else is done by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from redis.exceptions import RedisError
+
+from bridge import metrics
+from bridge.envelope import Envelope
+from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of, family_of_key
+from bridge.logs import log
+from bridge.wakeup import SLICE_S
+from workers.courier import Courier
+from workers.datadog import Outcome, Reason, Verdict, judge
+from workers.destination import Destination
+from workers.patience import next_try_s
+
+WINDOW = 4
+"""Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
+TAKE_AGAIN_S = 0.25
+"""How often free lanes are looked for while draining."""
+GATHER_S = 0.004
+"""How long outcomes gather while other requests are under way: one write for several costs less than one for each."""
+_MARGIN_S = 1.0
+"""A lane is treated as lost so long before its lease can end."""
+DELAYED_S = 600.0
+"""How long after a 202 a deployment is left alone before a PATCH of it."""
+_BLOCKED = (Reason.RATE_LIMITED, Reason.AUTH)
+"""Refusals that are never the event's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    head: Head
+    outcome: Outcome
+    probe: bool
+    took_ms: float
+
+
+class Drain:
+    """One drain of one worker process; `owner` names the process in leases."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        destination: Destination,
+        courier: Courier,
+        build: Callable[[Head], httpx.Request],
+        *,
+        owner: str,
+        concurrency: int,
+    ) -> None:
+        self._ledger = ledger
+        self._destination = destination
+        self._courier = courier
+        self._build = build
+        self._owner = owner
+        self._concurrency = concurrency
+        self._window = WINDOW * concurrency
+        self._leases: dict[int, float] = {}
+        """lane -> when (monotonic) it counts as lost"""
+        self._ready: dict[str, deque[Head]] = {family: deque() for family in FAMILIES}
+        self._in_flight: Counter[int] = Counter()
+        """lane -> requests under way, of lanes that were lost meanwhile too"""
+        self._done: list[_Done] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stir = asyncio.Event()
+        self._closing = False
+        self._allowed: Counter[str] = Counter()
+        """family -> calls that were granted and not made yet"""
+        self._free_until = dict.fromkeys(FAMILIES, 0.0)
+        self._gate_opens = dict.fromkeys(FAMILIES, 0.0)
+        self._probing = dict.fromkeys(FAMILIES, False)
+        self._look_again_at = 0.0
+        self._fetched_all_until = 0.0
+
+    async def run(self, stop: asyncio.Event, alive: Callable[[], int]) -> None:
+        """Drains until nothing is due, the time slice is over, or `stop`. `alive` counts the worker processes."""
+        ends = time.monotonic() + SLICE_S
+        take_at = 0.0
+        try:
+            while True:
+                now = time.monotonic()
+                self._closing = stop.is_set() or now >= ends
+                if not self._closing and now >= take_at:
+                    await self._take(alive())
+                    take_at = now + TAKE_AGAIN_S
+                await self._settle()
+                if self._closing and not self._tasks and not self._done:
+                    return
+                if not self._closing:
+                    self._start_ready()
+                    await self._fetch()
+                    await self._ask()
+                    self._start_ready()
+                    if not self._has_work():
+                        return
+                await self._pause(ends)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._ledger.release(self._owner, list(self._leases))
+
+    def _has_work(self) -> bool:
+        in_hand = self._tasks or self._done or any(self._ready.values())
+        return bool(in_hand or (self._leases and self._look_again_at - time.monotonic() < TAKE_AGAIN_S))
+
+    async def _take(self, alive: int) -> None:
+        before = time.monotonic()
+        lanes = await self._ledger.take(self._owner, alive)
+        self._leased(lanes, before)
+        if lanes:
+            self._fetched_all_until = 0.0
+
+    async def _fetch(self) -> None:
+        """Tops up the window; a lane with requests of an earlier lease under way waits until they have ended."""
+        in_hand = sum(map(len, self._ready.values())) + len(self._tasks) + len(self._done)
+        wanted = self._window - in_hand
+        now = time.monotonic()
+        renewal_due = any(deadline - now < LEASE_MS / 2000 for deadline in self._leases.values())
+        nothing_to_gain = wanted < self._window // 4 or now < self._fetched_all_until
+        if not self._leases or (nothing_to_gain and not renewal_due):
+            return
+        lanes = list(self._leases)
+        random.shuffle(lanes)  # so that no lane is always served last when the window is short
+        each = max(8, 4 * wanted // len(lanes)) if wanted > 0 else 0
+        lost, heads, due_ms = await self._ledger.fetch(self._owner, lanes, wanted=max(0, wanted), each=each)
+        self._leased([lane for lane in lanes if lane not in lost], now)
+        self._lose(lost)
+        self._add(heads)
+        if len(heads) < wanted:
+            wait_s = TAKE_AGAIN_S if due_ms is None else max(0.0, due_ms / 1000 - time.time())
+            self._fetched_all_until = time.monotonic() + min(wait_s, 0.02)
+            self._look_again_at = time.monotonic() + wait_s
+
+    async def _ask(self) -> None:
+        """Asks how many calls of each family may go out, where there are some to send and no grant is left."""
+        for family, ready in self._ready.items():
+            now = time.monotonic()
+            if not ready or self._allowed[family] > 0 or now < max(self._free_until[family], self._gate_opens[family]):
+                continue
+            grant = await self._destination.admit(family, len(ready))
+            now = time.monotonic()
+            self._probing[family] = grant.probe
+            if grant.unlimited:
+                self._free_until[family] = now + TAKE_AGAIN_S
+            elif grant.calls:
+                self._allowed[family] = grant.calls
+            else:
+                self._gate_opens[family] = now + min(grant.wait_s, TAKE_AGAIN_S)
+
+    def _start_ready(self) -> None:
+        """Sends what may be sent, as far as connections are free."""
+        now = time.monotonic()
+        for family, ready in self._ready.items():
+            while ready and len(self._tasks) < self._concurrency:
+                if now >= self._free_until[family]:
+                    if self._allowed[family] <= 0:
+                        break
+                    self._allowed[family] -= 1
+                head = ready.popleft()
+                if self._leases.get(head.lane, 0.0) <= now:
+                    self._lose({head.lane})
+                    continue
+                self._in_flight[head.lane] += 1
+                self._tasks.add(asyncio.create_task(self._send(head, self._probing[family])))
+
+    async def _send(self, head: Head, probe: bool) -> None:
+        started = time.perf_counter()
+        try:
+            if await self._is_pending(head.envelope):
+                outcome = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
+            else:
+                outcome = judge(head.envelope.method, await self._courier.send(self._build(head)))
+        except (RedisError, OSError):
+            return  # the lease runs out or is kept: the event is still in the ledger, and untouched
+        except Exception as error:  # noqa: BLE001 - an event this code fails on must not stop the others
+            log("delivery.failed", logging.ERROR, id=head.envelope.id, reason=type(error).__name__)
+            outcome = Outcome(Verdict.ERRORED, Reason.INTERNAL, answer=type(error).__name__)
+        finally:
+            self._in_flight[head.lane] -= 1
+            self._tasks.discard(asyncio.current_task())
+            self._stir.set()
+        self._done.append(_Done(head, outcome, probe, (time.perf_counter() - started) * 1000))
+        if outcome.verdict is Verdict.ERRORED:
+            self._allowed[family_of(head.lane)] = 0
+            self._free_until[family_of(head.lane)] = 0.0  # what was granted before is not known to hold any more
+        elif not self._closing:
+            self._start_ready()
+
+    async def _is_pending(self, envelope: Envelope) -> bool:
+        """Whether a PATCH has to wait for the deployment it is about."""
+        if family_of_key(envelope.key) != "change":
+            return False
+        last = await self._ledger.last_line(envelope.datadog_id)
+        if last.get("state") != "delivered":
+            return True
+        return bool(last.get("reason") == Reason.DELAYED and time.time() - last["at"] / 1000 < DELAYED_S)
+
+    async def _settle(self) -> None:
+        """Tells the destination and the ledger what is done, and takes in hand what comes next of those keys."""
+        if not self._done:
+            return
+        done, self._done = self._done, []
+        before = time.monotonic()
+        is_open = {}
+        for family in FAMILIES:
+            outcomes = [(one.outcome, one.probe) for one in done if family_of(one.head.lane) == family]
+            if outcomes:
+                is_open[family] = await self._destination.report(family, outcomes)
+        settlements = [self._conclude(one, is_open.get(family_of(one.head.lane), True)) for one in done]
+        lost, heads = await self._ledger.settle(self._owner, settlements)
+        self._leased([lane for lane in {one.head.lane for one in done} - lost if lane in self._leases], before)
+        self._lose(lost)
+        self._add(heads)
+
+    def _conclude(self, done: _Done, is_open: bool) -> Settlement:
+        """What becomes of an event after an attempt: its end, or when it is tried again."""
+        head, outcome = done.head, done.outcome
+        envelope = head.envelope
+        now_ms = time.time_ns() // 1_000_000
+        # the counting starts again after a redrive, whose line has no `n`
+        tries, since = int(head.last.get("n", 0)), int(head.last.get("since", now_ms))
+        line: dict[str, Any] = {
+            "at": now_ms,
+            "status": outcome.status,
+            "took_ms": round(done.took_ms, 1),
+            "since": since,
+        }
+        state, due_ms = "waiting", 0
+        if outcome.verdict is Verdict.DELIVERED:
+            state = "delivered"
+        elif outcome.verdict is Verdict.REJECTED:
+            state = "dead_lettered"
+        elif outcome.reason in _BLOCKED or not is_open:
+            due_ms = now_ms  # the destination decides when; nothing is burnt
+            line["blocked"] = True
+            if outcome.reason not in _BLOCKED and now_ms - since > 48 * 3600 * 1000:
+                state = "dead_lettered"
+        else:
+            tries += 1
+            wait_s = next_try_s(outcome, tries=tries, age_s=(now_ms - since) / 1000, jitter=random.random())  # noqa: S311
+            if wait_s is None:
+                state = "dead_lettered"
+            else:
+                due_ms = now_ms + int(wait_s * 1000)
+        line |= {"state": state, "n": tries, "verdict": outcome.verdict.value}
+        if outcome.reason:
+            line["reason"] = outcome.reason.value
+        if outcome.answer:
+            line["answer"] = outcome.answer
+        if due_ms:
+            line["due"] = due_ms
+        self._tell(
+            envelope.source,
+            envelope.path,
+            envelope.id,
+            done,
+            state,
+            tries,
+            now_ms,
+            envelope.received_at,
+            due_ms,
+        )
+        return Settlement(head.lane, head.key, envelope.id, state, line, due_ms)
+
+    @staticmethod
+    def _tell(
+        source: str,
+        path: str,
+        identifier: str,
+        done: _Done,
+        state: str,
+        tries: int,
+        now_ms: int,
+        received_at: int,
+        due_ms: int,
+    ) -> None:
+        outcome = done.outcome
+        family = family_of(done.head.lane)
+        metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
+        metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
+        if state != "waiting":
+            metrics.DELIVERIES.labels(source, family, state, outcome.reason.value).inc()
+            metrics.EVENT_AGE.labels(source).observe(max(0.0, now_ms / 1000 - received_at / 1e9))
+        log(
+            "delivery.dead_lettered" if state == "dead_lettered" else "delivery.attempted",
+            30 if state == "dead_lettered" else 20,
+            source=source,
+            id=identifier,
+            attempt=tries or None,
+            verdict=outcome.verdict.value,
+            reason=outcome.reason.value,
+            status=outcome.status,
+            duration_ms=round(done.took_ms, 1),
+            next_attempt_s=round((due_ms - now_ms) / 1000, 1) if due_ms > now_ms else None,
+        )
+
+    def _add(self, heads: list[Head]) -> None:
+        for head in heads:
+            if head.lane in self._leases:
+                self._ready[family_of(head.lane)].append(head)
+
+    def _leased(self, lanes: list[int], renewed_at: float) -> None:
+        """Notes until when lanes are surely ours: counted from before the call that renewed them."""
+        for lane in lanes:
+            self._leases[lane] = renewed_at + LEASE_MS / 1000 - _MARGIN_S
+
+    def _lose(self, lanes: set[int]) -> None:
+        for lane in lanes & self._leases.keys():
+            del self._leases[lane]
+            log("drain.lane_lost", 30, lane=lane)
+            for ready in self._ready.values():
+                for head in [one for one in ready if one.lane == lane]:
+                    ready.remove(head)
+
+    async def _pause(self, ends: float) -> None:
+        """Waits until something is done, or something may be due."""
+        if self._done:
+            return
+        now = time.monotonic()
+        wake_at = now + TAKE_AGAIN_S
+        gates = [self._gate_opens[family] for family, ready in self._ready.items() if ready]
+        for moment in (ends, self._look_again_at, *gates):
+            if moment > now:
+                wake_at = min(wake_at, moment)
+        self._stir.clear()
+        try:
+            async with asyncio.timeout(wake_at - now):
+                await self._stir.wait()
+            if len(self._tasks) > 1:
+                await asyncio.sleep(GATHER_S)
+        except TimeoutError:
+            pass

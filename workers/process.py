@@ -1,0 +1,194 @@
+"""One worker process: an RQ worker in the main thread, and beside it one event loop for the life of the process.
+
+The loop keeps the connections to Redis and Datadog, tells each second that the process lives, and looks for lanes
+that have work and no holder. The RQ worker waits for jobs; the only job there is runs a drain on that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from typing import Any
+
+import httpx
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from bridge import redis_url
+from bridge.errors import ConfigurationError
+from bridge.ledger import Head, Ledger
+from bridge.logs import log
+from bridge.settings import Settings
+from bridge.wakeup import DRAIN, QUEUE, Doorbell
+from workers.courier import Courier
+from workers.datadog import build_request
+from workers.destination import Destination
+from workers.drain import Drain
+
+SWEEP_S = 1.0
+PRUNE_EVERY = 60
+"""Sweeps between two prunings."""
+
+
+class Process:
+    """What a worker process keeps between drains. `start` before the first job, `stop` after the last."""
+
+    current: Process
+
+    def __init__(self, settings: Settings) -> None:
+        environment = settings.environment
+        if environment.api_key is None:
+            raise ConfigurationError("DD_API_KEY: the worker needs Datadog's API key")
+        self._settings = settings
+        self._api_key = environment.api_key.get_secret_value()
+        self._app_key = environment.app_key.get_secret_value() if environment.app_key else None
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._alive = 1
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="drains", daemon=True)
+        self._stopping = asyncio.Event()
+        self._sweeper: concurrent.futures.Future[None] | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result()
+        self._sweeper = asyncio.run_coroutine_threadsafe(self._sweep(), self._loop)
+        log("process.started", worker=self._name, datadog=self._settings.datadog_url)
+
+    def request_stop(self) -> None:
+        """Lets a drain under way finish what is in flight and no more. Safe in a signal handler."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def stop(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        asyncio.run_coroutine_threadsafe(self._tear_down(), self._loop).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        log("process.stopped", worker=self._name)
+
+    def drain(self) -> None:
+        """Runs one drain; the job's time-out, raised here in the main thread, ends it too."""
+        running = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+        try:
+            running.result()
+        except BaseException:
+            running.cancel()
+            raise
+
+    async def _set_up(self) -> None:
+        environment = self._settings.environment
+        redis = redis_url.patient(environment.redis_url)
+        self._redis = redis
+        self._ledger = Ledger(redis, self._settings.configuration.retention)
+        self._bell = Doorbell(redis)
+        self._destination = Destination(redis)
+        self._courier = Courier(environment.concurrency)
+
+    async def _tear_down(self) -> None:
+        with contextlib.suppress(RedisError, OSError):  # it is forgotten anyway when it gives no sign of life
+            await self._ledger.farewell(self._name)
+        await self._courier.close()
+        await self._redis.aclose()
+
+    def _build(self, head: Head) -> httpx.Request:
+        return build_request(
+            head.envelope,
+            head.opening,
+            base_url=self._settings.datadog_url,
+            api_key=self._api_key,
+            app_key=self._app_key,
+        )
+
+    async def _drain(self) -> None:
+        await self._ledger.hush()  # first: whoever has work from now on may ring again
+        drain = Drain(
+            self._ledger,
+            self._destination,
+            self._courier,
+            self._build,
+            owner=f"{self._name}-{secrets.token_hex(3)}",
+            concurrency=self._settings.environment.concurrency,
+        )
+        await drain.run(self._stopping, lambda: self._alive)
+        if not self._stopping.is_set() and await self._ledger.sweep():
+            await self._bell.ring()
+
+    async def _sweep(self) -> None:
+        """Each second: a sign of life, and a drain for work that nobody holds. Ends with the process."""
+        round_ = 0
+        while True:
+            try:
+                self._alive = await self._ledger.sign_of_life(self._name)
+                if await self._ledger.sweep():
+                    await self._bell.ring()
+                if round_ % PRUNE_EVERY == 0:
+                    await self._ledger.prune()
+                round_ += 1
+            except (RedisError, OSError) as error:
+                log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
+            await asyncio.sleep(SWEEP_S)
+
+
+class DrainJob(Job):
+    """A job that can only be a drain: the function's name is data in Redis, so it is not imported but compared."""
+
+    @property
+    def func(self) -> Any:
+        """The drain. Raises: PermissionError for a job that names anything else."""
+        if self.func_name != DRAIN or self.instance or self.args or self.kwargs:
+            raise PermissionError("this worker runs no function but its own drain")
+        return Process.current.drain
+
+    # callbacks are names of functions as well, and RQ's webhooks are URLs to call: a drain has none
+    success_callback = failure_callback = stopped_callback = None
+
+    @property
+    def webhooks(self) -> list[Any]:
+        return []
+
+    @webhooks.setter
+    def webhooks(self, _: object) -> None:
+        """RQ sets what it finds in Redis."""
+
+
+class Worker(SimpleWorker):
+    """RQ's worker without a fork for each job, for one queue of drains."""
+
+    job_class = DrainJob
+
+    def __init__(self, process: Process, settings: Settings) -> None:
+        connection = redis_url.blocking(settings.environment.redis_url)
+        queue = Queue(QUEUE, connection=connection, job_class=DrainJob, serializer=JSONSerializer)
+        super().__init__(
+            [queue],
+            connection=connection,
+            serializer=JSONSerializer,
+            worker_ttl=20,
+            maintenance_interval=5,
+            job_class=DrainJob,
+            log_job_description=False,
+        )
+        self._process = process
+
+    def request_stop(self, signum: int, frame: Any) -> None:
+        self._process.request_stop()
+        super().request_stop(signum, frame)
+
+
+def run(settings: Settings) -> None:
+    """Works until SIGTERM or SIGINT."""
+    Process.current = process = Process(settings)
+    process.start()
+    try:
+        Worker(process, settings).work(with_scheduler=False, logging_level="WARNING")
+    finally:
+        process.stop()
