@@ -37,7 +37,8 @@ class Envelope:
     id: str
     endpoint: str
     source: str
-    kind: str
+    kind: str = ""
+    """Empty if it could not be told."""
     received_at: int
     """Nanoseconds since the epoch, UTC."""
     delivery: str = ""
@@ -101,10 +102,13 @@ class Envelope:
         if fields["v"] > VERSION:
             raise ValueError(f"an envelope of version {fields['v']}; this code reads up to {VERSION}")
         known = {name: value for name, value in fields.items() if name in _STORED}
-        if known.get("method"):
+        if known.get("method") and known.get("id"):
             known.setdefault("datadog_id", _datadog_id(known["id"]))
             known.setdefault("fact", known["datadog_id"])
-        return cls(**known)
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise ValueError("an envelope without what every one has") from error
 
 
 _STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins",))
@@ -174,3 +178,26 @@ def as_opened(attributes: Mapping[str, Any], opening: Mapping[str, Any]) -> dict
             merged[name] = opening[name]
     tags = list(dict.fromkeys([*attributes.get("custom_tags", ()), *opening.get("custom_tags", ())]))[:100]
     return {**merged, "custom_tags": tags} if tags else merged
+
+
+_SECOND_NS = 1_000_000_000
+
+
+def adjusted(attributes: Mapping[str, Any], adjustment: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a deployment, with what the ledger decided about it (lua/head.lua), tagged where it changes them.
+
+    `second`: it finished in this second, since another one of its service and env has its own. `anonymous`: it comes
+    late, and its commit or version was sent before: without them it cannot look like a rollback to Datadog
+    ("Change failure detection": by commit, else by version).
+    """
+    changed, tags = dict(attributes), []
+    if "second" in adjustment:
+        changed["finished_at"] = int(adjustment["second"]) * _SECOND_NS
+        tags.append("second_adjusted:true")
+    if adjustment.get("anonymous"):
+        changed.pop("git", None)
+        changed.pop("version", None)
+        tags.append("late:true")
+    if tags:
+        changed["custom_tags"] = [*changed.get("custom_tags", ())][: 100 - len(tags)] + tags
+    return changed

@@ -1,4 +1,6 @@
-"""The ledger: what was received, what waits in which lane, what became of it. The only file that knows Redis keys.
+"""The ledger: what was received, what waits in which lane, what became of it.
+
+With `dead_letters.py`, which has what people do to the ledger, the only file that knows its Redis keys.
 
 The idea: every statement (an `Envelope`) waits in the queue of its *key* (an incident, or one service in one
 environment). A *lane* is a shard of keys, with the time at which the next statement of each may go. A worker
@@ -10,7 +12,9 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
                                 None yet: its state is the envelope's (`waiting`, or a note's)
     dora:raw:{id}      string   kept headers, origins and the body as received
     dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
-                                and the id of each statement about a failure as `said:{rank}`
+                                the id of each statement about a failure as `said:{rank}`, and what was `adjusted`
+    dora:seconds:{key} zset     deployments of one service and env, by the second they were given
+    dora:line:{key}    zset     commits and versions that Datadog was told of, by the latest second
     dora:queue:{key}   zset     ids of one key, by order
     dora:lane:{n}      zset     keys, by the time (ms) at which their first statement is due
     dora:hand:{n}      zset     keys in the hands of the lane's holder
@@ -20,6 +24,10 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:settled       zset     ids of all that came to an end, by time of receipt (ms)
     dora:dead          zset     ids of dead letters, by the time they became so (ms)
     dora:workers       zset     worker processes, by the time of their last sign of life (ms)
+    dora:destination:{family}   hash, of `workers/destination.py`: `state`, `until` (ms) and `reason` are read here
+    dora:original:{id} string   the envelope before a person edited it; of dead_letters.py
+    dora:audit         stream   what people did, when and who; of dead_letters.py
+    dora:pruned        string   the indexes have been pruned lately; of dead_letters.py
 
 Invariants: an id is in `waiting` exactly as long as it is in a queue; a key with a queue is in its lane or in a
 hand; nothing in a queue expires. Every script is all-or-nothing, and repeating it changes nothing.
@@ -31,7 +39,7 @@ import importlib.resources
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +84,8 @@ class Head:
     """The last line of its story, empty if it was never tried."""
     opening: Mapping[str, Any]
     """A failure's attributes as first reported, empty for anything else."""
+    adjustment: Mapping[str, Any]
+    """What has to be done to a deployment that is late or shares a second; empty mostly. See lua/head.lua."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ class Settlement:
     state: str
     line: Mapping[str, Any]
     due_ms: int = 0
+    told: tuple[str, int] | None = None
+    """Commit or version and second (since the epoch) of a deployment that Datadog was told of, or may have been."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,20 @@ class Record:
     @property
     def reason(self) -> str:
         return str(self.story[-1].get("reason", "")) if self.story else self.envelope.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is remembered of a fact, apart from the statements about it."""
+
+    said: Mapping[str, str]
+    """rank -> id of the statement, of facts that can have several."""
+    opening: Mapping[str, Any]
+    adjusted: Mapping[str, Any]
+
+
+Place = tuple[int, str]
+"""Where an id stands in an index: its time in milliseconds, and the id."""
 
 
 def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
@@ -150,8 +176,8 @@ class Ledger:
         scripts = importlib.resources.files("bridge") / "lua"
         # register_script loads a script again when Redis lost it in a restart
         self._record, self._take, self._fetch, self._settle, self._release, self._sweep = (
-            redis.register_script((scripts / f"{name}.lua").read_text("utf-8"))
-            for name in ("record", "take", "fetch", "settle", "release", "sweep")
+            redis.register_script("".join((scripts / f"{part}.lua").read_text("utf-8") for part in parts.split("+")))
+            for parts in ("record", "take", "head+fetch", "head+settle", "release", "sweep")
         )
 
     # -- receiving
@@ -219,6 +245,7 @@ class Ledger:
                 json.dumps(one.line, separators=(",", ":")),
                 one.due_ms,
                 int(days * _DAY_S),
+                *(one.told or ("", "")),
             )
         lost, heads = await self._settle(args=arguments)
         return set(lost), await self._read(owner, heads)
@@ -303,29 +330,98 @@ class Ledger:
                 return await self._whole(candidate, json_, others)
         return None
 
-    async def records(self, *, newest: int = 0) -> AsyncIterator[Record]:
-        """All records, newest first; `newest` limits how many."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            stop = newest - 1 if newest else -1
-            pipe.zrange("dora:waiting", 0, stop, desc=True, withscores=True)
-            pipe.zrange("dora:settled", 0, stop, desc=True, withscores=True)
-            waiting, settled = await pipe.execute()
-        ids = [id_ for id_, _ in sorted([*waiting, *settled], key=lambda pair: -pair[1])]
-        for start in range(0, len(ids[: newest or None]), 200):
-            for record in await self._some(ids[start : min(start + 200, newest or len(ids))]):
-                yield record
+    async def places(
+        self,
+        indexes: Sequence[str],
+        *,
+        after: Place | None = None,
+        low: int | None = None,
+        high: int | None = None,
+        count: int,
+        oldest_first: bool = False,
+    ) -> list[Place]:
+        """Up to `count` ids of `waiting`, `settled` and `dead`, newest first, that come after a place in that order.
 
-    async def _some(self, ids: Sequence[bytes]) -> list[Record]:
+        `low` and `high` bound the time. What is added or taken out meanwhile neither repeats nor hides another.
+        """
+        low_score, high_score = "-inf" if low is None else low, "+inf" if high is None else high
+        if after is not None and oldest_first:
+            low_score = after[0]
+        elif after is not None:
+            high_score = after[0]
+        found: set[Place] = set()
+        for index in indexes:
+            wanted = count + 1
+            while True:
+                if oldest_first:
+                    rows = await self._redis.zrangebyscore(f"dora:{index}", low_score, high_score, 0, wanted, True)
+                else:
+                    rows = await self._redis.zrevrangebyscore(f"dora:{index}", high_score, low_score, 0, wanted, True)
+                places = [(int(score), id_.decode()) for id_, score in rows]
+                fresh = [
+                    one for one in places if after is None or (one > after if oldest_first else one < after)
+                ]
+                # those of the very same millisecond come again
+                if len(fresh) >= count or len(rows) < wanted:
+                    break
+                wanted *= 2
+            found.update(fresh)
+        return sorted(found, reverse=not oldest_first)[:count]
+
+    async def briefly(self, ids: Sequence[str]) -> list[Record | None]:
+        """The records with no more of their stories than the last line; None for one that expired or is unreadable."""
+        if not ids:
+            return []
         async with self._redis.pipeline(transaction=False) as pipe:
             for id_ in ids:
-                pipe.get(b"dora:event:" + id_)
-                pipe.lrange(b"dora:story:" + id_, 0, -1)
+                pipe.get(f"dora:event:{id_}")
+                pipe.lindex(f"dora:story:{id_}", -1)
             answers = await pipe.execute()
         return [
-            Record(Envelope.from_json(event), [json.loads(line) for line in story])
-            for event, story in zip(answers[::2], answers[1::2], strict=True)
-            if event is not None
+            _record(event, [last] if last else []) for event, last in zip(answers[::2], answers[1::2], strict=True)
         ]
+
+    async def stories(self, ids: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+        """The whole stories of these ids."""
+        if not ids:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.lrange(f"dora:story:{id_}", 0, -1)
+            return [[json.loads(line) for line in story] for story in await pipe.execute()]
+
+    async def fact(self, fact: str) -> Fact:
+        """What is remembered of a fact."""
+        fields: dict[bytes, bytes] = await self._redis.hgetall(f"dora:fact:{fact}")
+        return Fact(
+            {name.decode()[5:]: id_.decode() for name, id_ in fields.items() if name.startswith(b"said:")},
+            json.loads(fields.get(b"opening") or b"{}"),
+            json.loads(fields.get(b"adjusted") or b"{}"),
+        )
+
+    async def destinations(self) -> dict[str, Mapping[str, str]]:
+        """family -> what is known of its destination: `state`, `until` (ms), `reason`, `since` (ms)."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for family in FAMILIES:
+                pipe.hgetall(f"dora:destination:{family}")
+            answers = await pipe.execute()
+        return {
+            family: {name.decode(): value.decode() for name, value in fields.items()}
+            for family, fields in zip(FAMILIES, answers, strict=True)
+        }
+
+    async def lanes(self) -> tuple[int, int]:
+        """How many keys are in a hand, and how many lanes have overdue work that nobody holds."""
+        now = _now_ms()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for lane in range(LANES):
+                pipe.zcard(f"dora:hand:{lane}")
+                pipe.exists(f"dora:lease:{lane}")
+                pipe.zcount(f"dora:lane:{lane}", "-inf", now - OVERDUE_MS)
+            answers = await pipe.execute()
+        held = sum(answers[::3])
+        overdue = sum(not lease and bool(due) for lease, due in zip(answers[1::3], answers[2::3], strict=True))
+        return held, overdue
 
     async def _whole(self, identifier: str, json_: bytes, siblings: Sequence[str]) -> Record:
         envelope = Envelope.from_json(json_)
@@ -350,14 +446,24 @@ def _opening(envelope: Envelope) -> str:
     return json.dumps(attributes, separators=(",", ":"))
 
 
+def _record(event: bytes | None, story: Sequence[bytes]) -> Record | None:
+    if event is None:
+        return None
+    try:
+        return Record(Envelope.from_json(event), [json.loads(line) for line in story])
+    except ValueError:
+        return None  # a newer version of the code wrote it
+
+
 def _head(fields: Sequence[Any]) -> Head:
-    lane, key, _, json_, story, opening = fields
+    lane, key, _, json_, story, opening, adjustment = fields
     return Head(
         int(lane),
         key.decode(),
         Envelope.from_json(json_),
         json.loads(story) if story else {},
         json.loads(opening) if opening else {},
+        json.loads(adjustment) if adjustment else {},
     )
 
 

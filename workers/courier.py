@@ -26,6 +26,10 @@ def _one_connection() -> Callable[[], httpx.AsyncBaseTransport]:
     return lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=True)
 
 
+class NoLongerOurs(Exception):
+    """Another process may be sending this event: the lease of its lane has run out."""
+
+
 class Courier:
     """Must be used within one event loop. `transport` makes each of the connections."""
 
@@ -34,9 +38,20 @@ class Courier:
         self._idle = [make() for _ in range(concurrency)]
         self._free = asyncio.Semaphore(concurrency)
 
-    async def send(self, request: httpx.Request) -> httpx.Response | httpx.TransportError:
-        """The answer with its body read, or the error that came instead of one."""
-        request.extensions["timeout"] = _TIMEOUT
+    async def send(
+        self, request: httpx.Request, may_send: Callable[[], bool] = lambda: True
+    ) -> httpx.Response | httpx.TransportError:
+        """The answer with its body read, or the error that came instead of one.
+
+        Raises: NoLongerOurs, with nothing sent, if `may_send` says no at the moment of writing. The process may have
+        been frozen between any two instructions, so it is asked as late as httpcore lets us.
+        """
+
+        async def trace(event: str, _: object) -> None:
+            if event == "http11.send_request_headers.started" and not may_send():
+                raise NoLongerOurs
+
+        request.extensions |= {"timeout": _TIMEOUT, "trace": trace}
         async with self._free:
             connection = self._idle.pop()
             try:

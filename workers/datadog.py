@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from bridge import __version__
-from bridge.envelope import Envelope, as_opened
+from bridge.envelope import Envelope, adjusted, as_opened
 
 LONGEST_WAIT_S = 15 * 60.0
 """A wait that Datadog asks for is honoured up to this, in case the header is absurd."""
@@ -61,12 +61,19 @@ class Outcome:
 
 
 def build_request(
-    envelope: Envelope, opening: Mapping[str, Any], *, base_url: str, api_key: str, app_key: str | None
+    envelope: Envelope,
+    *,
+    opening: Mapping[str, Any],
+    adjustment: Mapping[str, Any],
+    base_url: str,
+    api_key: str,
+    app_key: str | None,
 ) -> httpx.Request:
-    """The call that states this envelope; a failure is made to match its opening, if there is one."""
+    """The call that states this envelope: a failure made to match its opening, a deployment adjusted."""
     body = envelope.body
-    if body is not None and opening and envelope.method == "POST":
-        body = {"data": {**body["data"], "attributes": as_opened(envelope.attributes, opening)}}
+    if body is not None and envelope.method == "POST" and (opening or adjustment):
+        attributes = as_opened(envelope.attributes, opening) if opening else adjusted(envelope.attributes, adjustment)
+        body = {"data": {**body["data"], "attributes": attributes}}
     headers = {"DD-API-KEY": api_key, "Accept": "application/json", "User-Agent": f"dora-bridge/{__version__}"}
     if envelope.method != "POST" and app_key:
         headers["DD-APPLICATION-KEY"] = app_key

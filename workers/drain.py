@@ -20,11 +20,11 @@ import httpx
 from redis.exceptions import RedisError
 
 from bridge import metrics
-from bridge.envelope import Envelope
+from bridge.envelope import Envelope, adjusted
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of, family_of_key
 from bridge.logs import log
 from bridge.wakeup import SLICE_S
-from workers.courier import Courier
+from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
 from workers.destination import Destination
 from workers.patience import next_try_s
@@ -41,6 +41,8 @@ DELAYED_S = 600.0
 """How long after a 202 a deployment is left alone before a PATCH of it."""
 _BLOCKED = (Reason.RATE_LIMITED, Reason.AUTH)
 """Refusals that are never the event's fault."""
+_UNKNOWN = (Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.NETWORK)
+"""Datadog may have taken the event all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,11 @@ class Drain:
     async def _take(self, alive: int) -> None:
         before = time.monotonic()
         lanes = await self._ledger.take(self._owner, alive)
-        self._leased(lanes, before)
+        # a lane of ours whose lease ran out unnoticed (the process was frozen): what is under way has to end first
+        relapsed = {lane for lane in lanes if lane in self._leases or self._in_flight[lane]}
+        self._lose(relapsed)
+        await self._ledger.release(self._owner, sorted(relapsed))
+        self._leased([lane for lane in lanes if lane not in relapsed], before)
         if lanes:
             self._fetched_all_until = 0.0
 
@@ -174,11 +180,14 @@ class Drain:
                         break
                     self._allowed[family] -= 1
                 head = ready.popleft()
-                if self._leases.get(head.lane, 0.0) <= now:
+                if not self._is_ours(head):
                     self._lose({head.lane})
                     continue
                 self._in_flight[head.lane] += 1
                 self._tasks.add(asyncio.create_task(self._send(head, self._probing[family])))
+
+    def _is_ours(self, head: Head) -> bool:
+        return self._leases.get(head.lane, 0.0) > time.monotonic()
 
     async def _send(self, head: Head, probe: bool) -> None:
         started = time.perf_counter()
@@ -186,9 +195,10 @@ class Drain:
             if await self._is_pending(head.envelope):
                 outcome = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
             else:
-                outcome = judge(head.envelope.method, await self._courier.send(self._build(head)))
-        except (RedisError, OSError):
-            return  # the lease runs out or is kept: the event is still in the ledger, and untouched
+                answer = await self._courier.send(self._build(head), lambda: self._is_ours(head))
+                outcome = judge(head.envelope.method, answer)
+        except (RedisError, OSError, NoLongerOurs):
+            return  # the event is still in the ledger, and untouched: whoever holds the lane then sends it
         except Exception as error:  # noqa: BLE001 - an event this code fails on must not stop the others
             log("delivery.failed", logging.ERROR, id=head.envelope.id, reason=type(error).__name__)
             outcome = Outcome(Verdict.ERRORED, Reason.INTERNAL, answer=type(error).__name__)
@@ -277,7 +287,9 @@ class Drain:
             envelope.received_at,
             due_ms,
         )
-        return Settlement(head.lane, head.key, envelope.id, state, line, due_ms)
+        line |= head.adjustment
+        told = _told(head) if outcome.verdict is Verdict.DELIVERED or outcome.reason in _UNKNOWN else None
+        return Settlement(head.lane, head.key, envelope.id, state, line, due_ms, told)
 
     @staticmethod
     def _tell(
@@ -347,3 +359,12 @@ class Drain:
                 await asyncio.sleep(GATHER_S)
         except TimeoutError:
             pass
+
+
+def _told(head: Head) -> tuple[str, int] | None:
+    """What Datadog now knows, or may know, of the line of deployments of this key: commit or version, and second."""
+    if family_of(head.lane) != "deployment":
+        return None
+    attributes = adjusted(head.envelope.attributes, head.adjustment)
+    identity = attributes.get("git", {}).get("commit_sha") or attributes.get("version") or "-"
+    return identity, attributes["finished_at"] // 1_000_000_000

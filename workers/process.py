@@ -102,7 +102,8 @@ class Process:
     def _build(self, head: Head) -> httpx.Request:
         return build_request(
             head.envelope,
-            head.opening,
+            opening=head.opening,
+            adjustment=head.adjustment,
             base_url=self._settings.datadog_url,
             api_key=self._api_key,
             app_key=self._app_key,

@@ -1,27 +1,9 @@
 -- Takes due keys of leased lanes in hand and gives the first statement of each; renews the leases.
 -- ARGV: owner, now_ms, lease_ms, how many in all, how many of each lane, then lanes.
--- Returns {lanes that are lost, heads, earliest due time of what is left or -1}; a head is
--- {lane, key, id, json, last line of its story or '', opening or ''}.
+-- Returns {lanes that are lost, heads, earliest due time of what is left or -1}.
 local owner, now, lease = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local P = 'dora:'
 local lost, heads, soonest = {}, {}, -1
-
-local function head(lane, key)
-  while true do
-    local id = redis.call('ZRANGE', P .. 'queue:' .. key, 0, 0)[1]
-    if not id then return end
-    local json = redis.call('GET', P .. 'event:' .. id)
-    if json then
-      local story = redis.call('LINDEX', P .. 'story:' .. id, -1) or ''
-      local opening = ''
-      local fact = string.match(id, '^(.-)~')
-      if fact then opening = redis.call('HGET', P .. 'fact:' .. fact, 'opening') or '' end
-      return {lane, key, id, json, story, opening}
-    end
-    redis.call('ZREM', P .. 'queue:' .. key, id)
-    redis.call('ZREM', P .. 'waiting', id)
-  end
-end
 
 local wanted, each = tonumber(ARGV[4]), tonumber(ARGV[5])
 for i = 6, #ARGV do
@@ -33,7 +15,7 @@ for i = 6, #ARGV do
     local lane_key = P .. 'lane:' .. lane
     for _, key in ipairs(redis.call('ZRANGEBYSCORE', lane_key, '-inf', now, 'LIMIT', 0, math.max(count, 0))) do
       redis.call('ZREM', lane_key, key)
-      local found = head(lane, key)
+      local found = head(P, lane, key, now)
       if found then
         redis.call('ZADD', P .. 'hand:' .. lane, now, key)
         heads[#heads + 1] = found

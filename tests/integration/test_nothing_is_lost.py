@@ -7,7 +7,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from conftest import System, deployment, unique
+from system import System, deployment, unique
 
 pytestmark = pytest.mark.integration
 

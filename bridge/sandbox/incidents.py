@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.sandbox_records import Recent, compile_query
-from bridge.sandbox_rules import SEVERITIES, STATES
+from bridge.sandbox.records import Recent, compile_query
+from bridge.sandbox.rules import SEVERITIES, STATES
 
 # Recorded: an incident was in the list at once, but not in a search right after. How long is not known.
 SEARCH_LAG_S = 10.0

@@ -1,8 +1,8 @@
 """A stand-in for Datadog: a test aid, to try the bridge without a key and to see how it takes failure.
 
-It answers the DORA and Incident Management calls in Datadog's shapes (`sandbox_endpoints.py`), refuses what
-Datadog is known to refuse (`sandbox_rules.py`), keeps what it got in memory, and fails on command
-(`sandbox_script.py`). It knows no keys: any value will do, only a missing one is refused. Nothing in the
+It answers the DORA and Incident Management calls in Datadog's shapes (`endpoints.py`), refuses what
+Datadog is known to refuse (`rules.py`), keeps what it got in memory, and fails on command
+(`script.py`). It knows no keys: any value will do, only a missing one is refused. Nothing in the
 delivery code knows that it exists.
 
 Beside Datadog's paths, without any key:
@@ -17,7 +17,7 @@ Beside Datadog's paths, without any key:
 `DELETE /sandbox/requests`
     Forgets the requests and everything stored; the script stays and the numbers go on.
 `POST /sandbox/script`
-    Takes a JSON list of steps, see `sandbox_script.py`; 400 names the bad key.
+    Takes a JSON list of steps, see `script.py`; 400 names the bad key.
 `GET /sandbox/script`, `DELETE /sandbox/script`
     What is left of it; removes it.
 
@@ -47,8 +47,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bridge.sandbox_endpoints import Answer, Call, Store, refusal
-from bridge.sandbox_script import Script, Step, is_under
+from bridge.sandbox.endpoints import Answer, Call, Store, refusal
+from bridge.sandbox.script import Script, Step, is_under
 
 _TRANSPORT = "dora_bridge.transport"
 _KEYS_IN_QUERY = ("api_key", "application_key", "app_key")
@@ -213,7 +213,7 @@ def create_sandbox(*, keep: int = 200_000, clock: Callable[[], float] = time.tim
     raises ConnectionResetError.
     """
     sandbox = Sandbox(keep, clock)
-    return Starlette(
+    app = Starlette(
         routes=[
             Mount("/api", sandbox),
             Route("/", sandbox.page),
@@ -224,6 +224,8 @@ def create_sandbox(*, keep: int = 200_000, clock: Callable[[], float] = time.tim
             Route("/sandbox/script", sandbox.delete_script, methods=["DELETE"]),
         ]
     )
+    app.router.redirect_slashes = False  # a wrong path is an error to be seen, not one to be mended
+    return app
 
 
 def sandbox_config(host: str, port: int) -> uvicorn.Config:

@@ -109,10 +109,7 @@ def incident_errors(body: object) -> list[str]:
     if not errors and attributes["customer_impacted"] and not attributes.get("customer_impact_scope"):
         # The text users report (datadog-api-client-python issue 2679); the cause is the documented rule.
         errors.append("Failed to create incident: description cannot be empty (customer_impact_scope)")
-    relationships = body["data"].get("relationships") if isinstance(body, dict) else None
-    if relationships is not None and not (isinstance(relationships, dict) and "commander_user" in relationships):
-        errors.append('relationship "commander_user" is required where relationships are given')
-    return errors
+    return errors + _relationship_errors(body, required=True)
 
 
 def incident_update_errors(body: object, incident_id: str) -> list[str]:
@@ -120,7 +117,8 @@ def incident_update_errors(body: object, incident_id: str) -> list[str]:
     errors = _type_errors(body, "incidents", needs_attributes=False)
     if errors:
         return errors
-    return _id_errors(body, incident_id) + _wrong(_attributes(body), _INCIDENT_UPDATE, ())
+    errors = _id_errors(body, incident_id) + _wrong(_attributes(body), _INCIDENT_UPDATE, ())
+    return errors + _relationship_errors(body)
 
 
 def import_errors(body: object) -> list[str]:
@@ -140,7 +138,7 @@ def import_errors(body: object) -> list[str]:
     ]
     if "resolved" in attributes and fields.get("state", {}).get("value") != "resolved":
         errors.append('attribute "resolved" can only be set when the state field is "resolved"')
-    return errors
+    return errors + _relationship_errors(body)
 
 
 def unknown_attributes(body: object, kind: str) -> list[str]:
@@ -225,6 +223,24 @@ def _remediation_errors(attributes: dict[str, Any]) -> list[str]:
     return []
 
 
+def _relationship_errors(body: Any, *, required: bool = False) -> list[str]:
+    """What is wrong with the users that an incident is related to; a user is taken away with null."""
+    relationships = body["data"].get("relationships", {})
+    if not isinstance(relationships, dict):
+        return ['"data.relationships" must be an object']
+    if required and "relationships" in body["data"] and "commander_user" not in relationships:
+        return ['relationship "commander_user" is required where relationships are given']
+    errors = []
+    for name in ("commander_user", "declared_by_user"):
+        user = relationships.get(name)
+        data = user.get("data", "") if isinstance(user, dict) else user
+        if data is None:
+            continue
+        if not isinstance(data, dict) or data.get("type") != "users" or type(data.get("id")) is not str:
+            errors.append(f'relationship "{name}" must have null or a user with id and type as "data"')
+    return errors
+
+
 def _string(value: object) -> str | None:
     return None if type(value) is str else "must be a string"
 
@@ -241,12 +257,13 @@ def _object(value: object) -> str | None:
     return None if isinstance(value, dict) else "must be an object"
 
 
-def _objects(value: object) -> str | None:
-    return (
-        None
-        if isinstance(value, list) and all(isinstance(item, dict) for item in value)
-        else "must be a list of objects"
-    )
+def _handles(value: object) -> str | None:
+    for item in value if isinstance(value, list) else [None]:
+        if not isinstance(item, dict) or any(
+            type(item.get(name, "")) is not str for name in ("handle", "display_name")
+        ):
+            return "must be a list of objects of the strings handle and display_name"
+    return None
 
 
 def _timestamp(value: object) -> str | None:
@@ -354,7 +371,13 @@ def _field(field: dict[str, Any]) -> str | None:
 def _cells(value: object) -> str | None:
     for cell in value if isinstance(value, list) else [None]:
         content = cell.get("content") if isinstance(cell, dict) else None
-        if not isinstance(cell, dict) or cell.get("cell_type") != "markdown" or not isinstance(content, dict):
+        if (
+            not isinstance(cell, dict)
+            or not isinstance(content, dict)
+            or cell.get("cell_type") != "markdown"
+            or type(content.get("content", "")) is not str
+            or type(cell.get("important", False)) is not bool
+        ):
             return "must be a list of markdown cells with content"
     return None
 
@@ -386,7 +409,7 @@ _INCIDENT: dict[str, Check] = {
     "incident_type_uuid": _string,
     "initial_cells": _cells,
     "is_test": _boolean,
-    "notification_handles": _objects,
+    "notification_handles": _handles,
 }
 _INCIDENT_UPDATE: dict[str, Check] = {
     "title": _filled,
@@ -396,7 +419,7 @@ _INCIDENT_UPDATE: dict[str, Check] = {
     "customer_impact_end": _moment_or_null,
     "detected": _moment_or_null,
     "fields": _fields,
-    "notification_handles": _objects,
+    "notification_handles": _handles,
 }
 _IMPORT: dict[str, Check] = {
     "title": _filled,

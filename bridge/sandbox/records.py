@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bridge.sandbox_rules import to_nanoseconds
+from bridge.sandbox.rules import to_nanoseconds
 from bridge.times import SECOND, from_rfc3339, to_rfc3339
 
 _MILLISECOND = 1_000_000
@@ -72,16 +72,15 @@ class Deployments:
         event, notes = _new_event(attributes, body)
         if event.id in self.events:
             notes.append(f"id {event.id} was sent before: Datadog documents no update of deployments, both may count")
-        assert event.finished is not None  # noqa: S101  # required of deployments
-        service = attributes["service"]
-        second = (service, event.finished // SECOND)
+        service, finished = attributes["service"], self.moment(event)
+        second = (service, finished // SECOND)
         other = self._seconds.get(second)
         if other is not None and other != event.id:
             notes.append(f"finished in the same second as {other} of this service: Datadog may keep only one of them")
         self._seconds.put(second, event.id)
         version = (service, attributes.get("env"), attributes.get("version"))
         before = self._versions.get(version)
-        if before is None or before.id == event.id or (before.finished or 0) <= event.finished:
+        if before is None or before.id == event.id or self.moment(before) <= finished:
             self._versions.put(version, event)
         self.events.put(event.id, event)
         return event.id, notes

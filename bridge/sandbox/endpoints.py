@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from http.client import responses
 from typing import Any
 
-from bridge import sandbox_rules as rules
-from bridge.sandbox_incidents import Incidents
-from bridge.sandbox_records import Deployments, Failures, listed
+from bridge.sandbox import rules as rules
+from bridge.sandbox.incidents import Incidents
+from bridge.sandbox.records import Deployments, Failures, listed
 
 _JSON, _JSON_API, _HTML = "application/json", "application/vnd.api+json", "text/html; charset=utf-8"
 

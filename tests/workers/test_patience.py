@@ -1,0 +1,46 @@
+"""When to try again, and when to stop."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.datadog import Outcome, Reason, Verdict
+from workers.patience import MOST_TRIES, PATIENCE_S, SCHEDULE_S, next_try_s
+
+FAILED = Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 500)
+MISSING = Outcome(Verdict.ERRORED, Reason.NOT_FOUND, 404)
+PENDING = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tries", "wait_s"),
+    [
+        (FAILED, 1, 1.0),  # the first wait of the schedule
+        (FAILED, 2, 2.0),
+        (FAILED, 9, 900.0),  # its last one
+        (FAILED, 29, 900.0),  # which repeats
+        (FAILED, 30, None),  # many tries while others pass
+        (MISSING, 1, 2.0),
+        (MISSING, 4, 300.0),
+        (MISSING, 5, None),  # a few delayed tries only
+        (PENDING, 1, 5.0),
+        (PENDING, 200, 600.0),  # for as long as it takes
+    ],
+)
+def test_waits(outcome: Outcome, tries: int, wait_s: float | None) -> None:
+    assert next_try_s(outcome, tries=tries, age_s=0, jitter=0) == wait_s
+
+
+@pytest.mark.parametrize("outcome", [FAILED, MISSING, PENDING])
+def test_patience_ends_by_age(outcome: Outcome) -> None:
+    assert next_try_s(outcome, tries=1, age_s=PATIENCE_S - 1, jitter=0) is not None
+    assert next_try_s(outcome, tries=1, age_s=PATIENCE_S, jitter=0) is None
+
+
+@given(st.integers(1, MOST_TRIES - 1), st.floats(0, 1))
+def test_jitter_lengthens_a_wait_by_a_tenth_at_most(tries: int, jitter: float) -> None:
+    wait_s = next_try_s(FAILED, tries=tries, age_s=0, jitter=jitter)
+    assert wait_s is not None
+    assert SCHEDULE_S[0] <= wait_s <= SCHEDULE_S[-1] * 1.1
