@@ -9,10 +9,10 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format lock clean
+.PHONY: help demo test loss-matrix lint types format lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
 	@echo 'PYTHON=python3.13 VENV=.venv313 choose the Python and the place; ARGS="-k ledger" goes to the tool.'
 
 demo: $(VENV)/.runtime ## the whole system on this machine; ONCE=1 ends after the samples arrived
@@ -20,6 +20,9 @@ demo: $(VENV)/.runtime ## the whole system on this machine; ONCE=1 ends after th
 
 test: $(VENV)/.dev ## all tests
 	$(RUN) -m pytest $(ARGS)
+
+loss-matrix: $(VENV)/.dev ## kill and pull away every part under load; print what was lost (about 15 minutes)
+	$(RUN) tests/integration/loss_matrix.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format, changes nothing
 	$(RUN) -m ruff check $(ARGS) $(CODE)

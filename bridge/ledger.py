@@ -97,7 +97,7 @@ class Settlement:
     id: str
     state: str
     line: Mapping[str, Any]
-    due_ms: int = 0
+    wait_ms: int = 0
     told: tuple[str, int] | None = None
     """Commit or version and second (since the epoch) of a deployment that Datadog was told of, or may have been."""
 
@@ -175,9 +175,17 @@ class Ledger:
         self._retention = retention or Retention()
         scripts = importlib.resources.files("bridge") / "lua"
         # register_script loads a script again when Redis lost it in a restart
-        self._record, self._take, self._fetch, self._settle, self._release, self._sweep = (
+        self._record, self._take, self._fetch, self._settle, self._release, self._sweep, self._alive = (
             redis.register_script("".join((scripts / f"{part}.lua").read_text("utf-8") for part in parts.split("+")))
-            for parts in ("record", "take", "head+fetch", "head+settle", "release", "sweep")
+            for parts in (
+                "clock+record",
+                "clock+take",
+                "clock+head+fetch",
+                "clock+head+settle",
+                "release",
+                "clock+sweep",
+                "clock+alive",
+            )
         )
 
     # -- receiving
@@ -189,7 +197,6 @@ class Ledger:
         """
         keep = self._retention
         arguments: list[Any] = [
-            _now_ms(),
             int(keep.raw_days * _DAY_S),
             int(keep.events_days * _DAY_S),
             int(keep.dead_letters_days * _DAY_S),
@@ -220,20 +227,19 @@ class Ledger:
 
     async def take(self, owner: str, alive: int) -> list[int]:
         """Lanes newly leased to `owner`, who is one of `alive` worker processes."""
-        taken: list[int] = await self._take(args=[owner, _now_ms(), LEASE_MS, LANES, alive, OVERDUE_MS])
+        taken: list[int] = await self._take(args=[owner, LEASE_MS, LANES, alive, OVERDUE_MS])
         return taken
 
     async def fetch(
         self, owner: str, lanes: Sequence[int], *, wanted: int, each: int
     ) -> tuple[set[int], list[Head], int | None]:
-        """Lost lanes, up to `wanted` heads (`each` of a lane), and when (ms) the next one is due, if any is."""
-        lost, heads, soonest = await self._fetch(args=[owner, _now_ms(), LEASE_MS, wanted, each, *lanes])
-        due = int(float(soonest))
-        return set(lost), await self._read(owner, heads), due if due >= 0 else None
+        """Lost lanes, up to `wanted` heads (`each` of a lane), and in how many ms the next one is due, if any is."""
+        lost, heads, soonest = await self._fetch(args=[owner, LEASE_MS, wanted, each, *lanes])
+        return set(lost), await self._read(owner, heads), soonest if soonest >= 0 else None
 
     async def settle(self, owner: str, settlements: Sequence[Settlement]) -> tuple[set[int], list[Head]]:
         """Lost lanes, and the next head of each settled key that has one."""
-        arguments: list[Any] = [owner, _now_ms(), LEASE_MS]
+        arguments: list[Any] = [owner, LEASE_MS]
         for one in settlements:
             keep = self._retention
             days = keep.dead_letters_days if one.state == "dead_lettered" else keep.events_days
@@ -243,7 +249,7 @@ class Ledger:
                 one.id,
                 one.state,
                 json.dumps(one.line, separators=(",", ":")),
-                one.due_ms,
+                one.wait_ms,
                 int(days * _DAY_S),
                 *(one.told or ("", "")),
             )
@@ -259,7 +265,7 @@ class Ledger:
             except ValueError as error:
                 lane, key, identifier = int(fields[0]), fields[1].decode(), fields[2].decode()
                 line = {"at": _now_ms(), "state": "waiting", "reason": "unreadable", "answer": str(error)}
-                put_off.append(Settlement(lane, key, identifier, "waiting", line, _now_ms() + PUT_OFF_MS))
+                put_off.append(Settlement(lane, key, identifier, "waiting", line, PUT_OFF_MS))
         if put_off:
             await self.settle(owner, put_off)
         return readable
@@ -271,7 +277,7 @@ class Ledger:
 
     async def sweep(self) -> bool:
         """Whether a drain has to be asked for, because a lane has work and nobody holds it."""
-        return bool(await self._sweep(args=[_now_ms(), LANES]))
+        return bool(await self._sweep(args=[LANES]))
 
     async def hush(self) -> None:
         """A drain has started: the next one that is needed may be asked for."""
@@ -279,13 +285,7 @@ class Ledger:
 
     async def sign_of_life(self, worker: str) -> int:
         """Notes that this worker process lives; how many do."""
-        now = _now_ms()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd("dora:workers", {worker: now})
-            pipe.zremrangebyscore("dora:workers", 0, now - 10 * ALIVE_MS)
-            pipe.zcount("dora:workers", now - ALIVE_MS, "+inf")
-            *_, alive = await pipe.execute()
-        return int(alive)
+        return int(await self._alive(args=[worker, ALIVE_MS]))
 
     async def farewell(self, worker: str) -> None:
         """This worker process ends."""
@@ -358,9 +358,7 @@ class Ledger:
                 else:
                     rows = await self._redis.zrevrangebyscore(f"dora:{index}", high_score, low_score, 0, wanted, True)
                 places = [(int(score), id_.decode()) for id_, score in rows]
-                fresh = [
-                    one for one in places if after is None or (one > after if oldest_first else one < after)
-                ]
+                fresh = [one for one in places if after is None or (one > after if oldest_first else one < after)]
                 # those of the very same millisecond come again
                 if len(fresh) >= count or len(rows) < wanted:
                     break
@@ -377,9 +375,7 @@ class Ledger:
                 pipe.get(f"dora:event:{id_}")
                 pipe.lindex(f"dora:story:{id_}", -1)
             answers = await pipe.execute()
-        return [
-            _record(event, [last] if last else []) for event, last in zip(answers[::2], answers[1::2], strict=True)
-        ]
+        return [_record(event, [last] if last else []) for event, last in zip(answers[::2], answers[1::2], strict=True)]
 
     async def stories(self, ids: Sequence[str]) -> list[list[Mapping[str, Any]]]:
         """The whole stories of these ids."""

@@ -45,13 +45,14 @@ class Destination:
 
     def __init__(self, redis: Redis, jitter: Callable[[], float] = random.random) -> None:
         scripts = importlib.resources.files("bridge") / "lua"
-        self._admit = redis.register_script((scripts / "admit.lua").read_text("utf-8"))
-        self._report = redis.register_script((scripts / "report.lua").read_text("utf-8"))
+        clock = (scripts / "clock.lua").read_text("utf-8")
+        self._admit = redis.register_script(clock + (scripts / "admit.lua").read_text("utf-8"))
+        self._report = redis.register_script(clock + (scripts / "report.lua").read_text("utf-8"))
         self._jitter = jitter
         self._well: dict[str, float] = {}
 
     async def admit(self, family: str, wanted: int) -> Grant:
-        calls, wait_ms, kind = await self._admit(args=[family, wanted, _now_ms()])
+        calls, wait_ms, kind = await self._admit(args=[family, wanted])
         return Grant(int(calls), float(wait_ms) / 1000, probe=kind == b"probe", unlimited=kind == b"unlimited")
 
     async def report(self, family: str, outcomes: Iterable[tuple[Outcome, bool]]) -> bool:
@@ -76,10 +77,9 @@ class Destination:
         wait_s = max((one.reset_s for one in group if one.reset_s is not None), default=None)
         if what not in ("ok", "limited"):
             wait_s = None
-        before, after, until, failures = await self._report(
+        before, after, held_ms, failures = await self._report(
             args=[
                 family,
-                _now_ms(),
                 what,
                 "" if remaining is None else remaining,
                 "" if wait_s is None else int(wait_s * 1000),
@@ -90,18 +90,13 @@ class Destination:
             ]
         )
         if before != after:
-            wait_s = max(0.0, (float(until) - _now_ms()) / 1000)
             log(
                 f"destination.{after.decode()}",
                 30 if after != b"open" else 20,
                 family=family,
                 reason=last.reason.value,
                 status=last.status,
-                next_attempt_s=round(wait_s, 1) if after != b"open" else None,
+                next_attempt_s=round(held_ms / 1000, 1) if after != b"open" else None,
                 failures=failures or None,
             )
         return bool(after == b"open")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -14,20 +14,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 from redis.exceptions import RedisError
 
 from bridge import metrics
-from bridge.envelope import Envelope, adjusted
+from bridge.envelope import Envelope
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of, family_of_key
 from bridge.logs import log
 from bridge.wakeup import SLICE_S
+from workers.conclusion import conclude
 from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
 from workers.destination import Destination
-from workers.patience import next_try_s
 
 WINDOW = 4
 """Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
@@ -39,10 +38,6 @@ _MARGIN_S = 1.0
 """A lane is treated as lost so long before its lease can end."""
 DELAYED_S = 600.0
 """How long after a 202 a deployment is left alone before a PATCH of it."""
-_BLOCKED = (Reason.RATE_LIMITED, Reason.AUTH)
-"""Refusals that are never the event's fault."""
-_UNKNOWN = (Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.NETWORK)
-"""Datadog may have taken the event all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +140,12 @@ class Drain:
         lanes = list(self._leases)
         random.shuffle(lanes)  # so that no lane is always served last when the window is short
         each = max(8, 4 * wanted // len(lanes)) if wanted > 0 else 0
-        lost, heads, due_ms = await self._ledger.fetch(self._owner, lanes, wanted=max(0, wanted), each=each)
+        lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=max(0, wanted), each=each)
         self._leased([lane for lane in lanes if lane not in lost], now)
         self._lose(lost)
         self._add(heads)
         if len(heads) < wanted:
-            wait_s = TAKE_AGAIN_S if due_ms is None else max(0.0, due_ms / 1000 - time.time())
+            wait_s = TAKE_AGAIN_S if due_in_ms is None else due_in_ms / 1000
             self._fetched_all_until = time.monotonic() + min(wait_s, 0.02)
             self._look_again_at = time.monotonic() + wait_s
 
@@ -233,95 +228,23 @@ class Drain:
             outcomes = [(one.outcome, one.probe) for one in done if family_of(one.head.lane) == family]
             if outcomes:
                 is_open[family] = await self._destination.report(family, outcomes)
-        settlements = [self._conclude(one, is_open.get(family_of(one.head.lane), True)) for one in done]
+        settlements = [
+            conclude(
+                one.head,
+                one.outcome,
+                is_open=is_open.get(family_of(one.head.lane), True),
+                took_ms=one.took_ms,
+                now_ms=time.time_ns() // 1_000_000,
+                jitter=random.random(),  # noqa: S311 - spreads retries
+            )
+            for one in done
+        ]
         lost, heads = await self._ledger.settle(self._owner, settlements)
+        for one, settlement in zip(done, settlements, strict=True):
+            _tell(one, settlement)
         self._leased([lane for lane in {one.head.lane for one in done} - lost if lane in self._leases], before)
         self._lose(lost)
         self._add(heads)
-
-    def _conclude(self, done: _Done, is_open: bool) -> Settlement:
-        """What becomes of an event after an attempt: its end, or when it is tried again."""
-        head, outcome = done.head, done.outcome
-        envelope = head.envelope
-        now_ms = time.time_ns() // 1_000_000
-        # the counting starts again after a redrive, whose line has no `n`
-        tries, since = int(head.last.get("n", 0)), int(head.last.get("since", now_ms))
-        line: dict[str, Any] = {
-            "at": now_ms,
-            "status": outcome.status,
-            "took_ms": round(done.took_ms, 1),
-            "since": since,
-        }
-        state, due_ms = "waiting", 0
-        if outcome.verdict is Verdict.DELIVERED:
-            state = "delivered"
-        elif outcome.verdict is Verdict.REJECTED:
-            state = "dead_lettered"
-        elif outcome.reason in _BLOCKED or not is_open:
-            due_ms = now_ms  # the destination decides when; nothing is burnt
-            line["blocked"] = True
-            if outcome.reason not in _BLOCKED and now_ms - since > 48 * 3600 * 1000:
-                state = "dead_lettered"
-        else:
-            tries += 1
-            wait_s = next_try_s(outcome, tries=tries, age_s=(now_ms - since) / 1000, jitter=random.random())  # noqa: S311
-            if wait_s is None:
-                state = "dead_lettered"
-            else:
-                due_ms = now_ms + int(wait_s * 1000)
-        line |= {"state": state, "n": tries, "verdict": outcome.verdict.value}
-        if outcome.reason:
-            line["reason"] = outcome.reason.value
-        if outcome.answer:
-            line["answer"] = outcome.answer
-        if due_ms:
-            line["due"] = due_ms
-        self._tell(
-            envelope.source,
-            envelope.path,
-            envelope.id,
-            done,
-            state,
-            tries,
-            now_ms,
-            envelope.received_at,
-            due_ms,
-        )
-        line |= head.adjustment
-        told = _told(head) if outcome.verdict is Verdict.DELIVERED or outcome.reason in _UNKNOWN else None
-        return Settlement(head.lane, head.key, envelope.id, state, line, due_ms, told)
-
-    @staticmethod
-    def _tell(
-        source: str,
-        path: str,
-        identifier: str,
-        done: _Done,
-        state: str,
-        tries: int,
-        now_ms: int,
-        received_at: int,
-        due_ms: int,
-    ) -> None:
-        outcome = done.outcome
-        family = family_of(done.head.lane)
-        metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
-        metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
-        if state != "waiting":
-            metrics.DELIVERIES.labels(source, family, state, outcome.reason.value).inc()
-            metrics.EVENT_AGE.labels(source).observe(max(0.0, now_ms / 1000 - received_at / 1e9))
-        log(
-            "delivery.dead_lettered" if state == "dead_lettered" else "delivery.attempted",
-            30 if state == "dead_lettered" else 20,
-            source=source,
-            id=identifier,
-            attempt=tries or None,
-            verdict=outcome.verdict.value,
-            reason=outcome.reason.value,
-            status=outcome.status,
-            duration_ms=round(done.took_ms, 1),
-            next_attempt_s=round((due_ms - now_ms) / 1000, 1) if due_ms > now_ms else None,
-        )
 
     def _add(self, heads: list[Head]) -> None:
         for head in heads:
@@ -336,7 +259,7 @@ class Drain:
     def _lose(self, lanes: set[int]) -> None:
         for lane in lanes & self._leases.keys():
             del self._leases[lane]
-            log("drain.lane_lost", 30, lane=lane)
+            log("drain.lane_lost", logging.WARNING, lane=lane)
             for ready in self._ready.values():
                 for head in [one for one in ready if one.lane == lane]:
                     ready.remove(head)
@@ -361,10 +284,24 @@ class Drain:
             pass
 
 
-def _told(head: Head) -> tuple[str, int] | None:
-    """What Datadog now knows, or may know, of the line of deployments of this key: commit or version, and second."""
-    if family_of(head.lane) != "deployment":
-        return None
-    attributes = adjusted(head.envelope.attributes, head.adjustment)
-    identity = attributes.get("git", {}).get("commit_sha") or attributes.get("version") or "-"
-    return identity, attributes["finished_at"] // 1_000_000_000
+def _tell(done: _Done, settlement: Settlement) -> None:
+    """One line in the log and the counters, once it is in the ledger."""
+    envelope, outcome, state = done.head.envelope, done.outcome, settlement.state
+    family = family_of(done.head.lane)
+    metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
+    metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
+    if state != "waiting":
+        metrics.DELIVERIES.labels(envelope.source, family, state, outcome.reason.value).inc()
+        metrics.EVENT_AGE.labels(envelope.source).observe(max(0.0, time.time() - envelope.received_at / 1e9))
+    log(
+        "delivery.dead_lettered" if state == "dead_lettered" else "delivery.attempted",
+        logging.WARNING if state == "dead_lettered" else logging.INFO,
+        source=envelope.source,
+        id=envelope.id,
+        attempt=settlement.line["n"] or None,
+        verdict=outcome.verdict.value,
+        reason=outcome.reason.value,
+        status=outcome.status,
+        duration_ms=round(done.took_ms, 1),
+        next_attempt_s=round(settlement.wait_ms / 1000, 1) or None,
+    )

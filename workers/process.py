@@ -12,8 +12,10 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -34,6 +36,8 @@ from workers.destination import Destination
 from workers.drain import Drain
 
 SWEEP_S = 1.0
+AGAIN_S = 1.0
+"""How long after RQ's worker gave up another one begins."""
 PRUNE_EVERY = 60
 """Sweeps between two prunings."""
 
@@ -66,6 +70,10 @@ class Process:
     def request_stop(self) -> None:
         """Lets a drain under way finish what is in flight and no more. Safe in a signal handler."""
         self._loop.call_soon_threadsafe(self._stopping.set)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
 
     def stop(self) -> None:
         if self._sweeper is not None:
@@ -186,10 +194,19 @@ class Worker(SimpleWorker):
 
 
 def run(settings: Settings) -> None:
-    """Works until SIGTERM or SIGINT."""
+    """Works until SIGTERM or SIGINT. RQ's worker gives up when Redis refuses a write (its disk is full, say): then
+    another one begins, on the same connections to Datadog."""
     Process.current = process = Process(settings)
     process.start()
     try:
-        Worker(process, settings).work(with_scheduler=False, logging_level="WARNING")
+        while not process.is_stopping:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: process.request_stop())
+            try:
+                Worker(process, settings).work(with_scheduler=False, logging_level="WARNING")
+                return
+            except (RedisError, OSError) as error:
+                log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
+                time.sleep(AGAIN_S)
     finally:
         process.stop()

@@ -1,7 +1,7 @@
--- How many calls of a family may go out now. ARGV: family, wanted, now_ms.
+-- How many calls of a family may go out now. ARGV: family, wanted.
 -- Returns {granted, milliseconds to wait before asking again, 'probe', 'unlimited' or 'counted'}.
 -- Nothing known: one probe. Its answer, put down by report.lua, says how many more.
-local family, wanted, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local family, wanted, now = ARGV[1], tonumber(ARGV[2]), clock_ms()
 local P = 'dora:'
 local destination, budget, probe = P .. 'destination:' .. family, P .. 'budget:' .. family, P .. 'probe:' .. family
 

@@ -1,7 +1,7 @@
 -- Ends a dead letter without sending it, or notes that it still is one.
--- ARGV: now_ms, id, state, story line, ttl_s, audit line or '', '1' if the body it came from goes as well.
+-- ARGV: id, state, story line, ttl_s, audit line or '', '1' if the body it came from goes as well.
 -- Returns 1, or 0 if it is no dead letter (any more): then nothing is touched.
-local now, id, state, line, ttl, audit, with_body = unpack(ARGV)
+local id, state, line, ttl, audit, with_body = unpack(ARGV)
 local P = 'dora:'
 local event, story = P .. 'event:' .. id, P .. 'story:' .. id
 if not redis.call('ZSCORE', P .. 'dead', id) then return 0 end

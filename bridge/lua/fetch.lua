@@ -1,12 +1,12 @@
 -- Takes due keys of leased lanes in hand and gives the first statement of each; renews the leases.
--- ARGV: owner, now_ms, lease_ms, how many in all, how many of each lane, then lanes.
--- Returns {lanes that are lost, heads, earliest due time of what is left or -1}.
-local owner, now, lease = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+-- ARGV: owner, lease_ms, how many in all, how many of each lane, then lanes.
+-- Returns {lanes that are lost, heads, milliseconds until the first of what is left is due, or -1}.
+local owner, lease, now = ARGV[1], ARGV[2], clock_ms()
 local P = 'dora:'
 local lost, heads, soonest = {}, {}, -1
 
-local wanted, each = tonumber(ARGV[4]), tonumber(ARGV[5])
-for i = 6, #ARGV do
+local wanted, each = tonumber(ARGV[3]), tonumber(ARGV[4])
+for i = 5, #ARGV do
   local lane, count = ARGV[i], math.min(each, wanted - #heads)
   if redis.call('GET', P .. 'lease:' .. lane) ~= owner then
     lost[#lost + 1] = tonumber(lane)
@@ -22,7 +22,8 @@ for i = 6, #ARGV do
       end
     end
     local next_one = redis.call('ZRANGE', lane_key, 0, 0, 'WITHSCORES')[2]
-    if next_one and (soonest < 0 or tonumber(next_one) < soonest) then soonest = tonumber(next_one) end
+    local wait = next_one and math.max(tonumber(next_one) - now, 0)
+    if wait and (soonest < 0 or wait < soonest) then soonest = wait end
   end
 end
-return {lost, heads, tostring(soonest)}
+return {lost, heads, soonest}

@@ -1,12 +1,14 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
--- ARGV: now_ms, raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the 13 fields below.
+-- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes and
+-- the id of the note it cures.
 -- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
-local now, raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local P = 'dora:'
+local now = clock_ms()
 local answers, wake = {}, false
 
 local function tell(id, state, more)
-  local line = {at = tonumber(now), state = state}
+  local line = {at = now, state = state}
   for name, value in pairs(more or {}) do line[name] = value end
   redis.call('RPUSH', P .. 'story:' .. id, cjson.encode(line))
 end
@@ -70,7 +72,7 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
   return again and 'redriven' or 'accepted'
 end
 
-for i = 6, #ARGV, 14 do
+for i = 5, #ARGV, 14 do
   local answer = record(unpack(ARGV, i, i + 12))
   answers[#answers + 1] = answer
   -- a body that could not be understood before, and now can be: the dead letter about it is done

@@ -1,8 +1,8 @@
 -- Puts dead letters back into their queues. What is no dead letter (any more) is left alone.
--- ARGV: now_ms, events_ttl_s, memory_ttl_s, audit line or '', then for each the 13 fields below.
+-- ARGV: events_ttl_s, memory_ttl_s, audit line or '', then for each the 13 fields below.
 -- `json`, `opening` and `original` are empty unless the statement was edited or translated again.
 -- Returns one word each, `redriven`, `superseded`, `gone` or `no_opening`, and last '1' if a drain has to be asked for.
-local now, events_ttl, memory_ttl, audit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local events_ttl, memory_ttl, audit = ARGV[1], ARGV[2], ARGV[3]
 local P = 'dora:'
 local answers, wake, acted = {}, false, false
 
@@ -34,8 +34,9 @@ local function redrive(id, fact, rank, lane, key, old_key, order, received, need
   if not known and needs_opening ~= '' then return 'no_opening' end
   acted = true
   if original ~= '' then redis.call('SET', P .. 'original:' .. id, original, 'NX', 'EX', memory_ttl) end
-  if json ~= '' then
-    redis.call('SET', event, json, 'KEEPTTL')
+  if json ~= '' then redis.call('SET', event, json, 'KEEPTTL') end
+  -- others may have been sent meanwhile; but what Datadog may have got must be repeated as it was
+  if json ~= '' or not may_be_known(id, key, lane) then
     redis.call('HDEL', about, 'adjusted')
     redis.call('ZREM', P .. 'seconds:' .. old_key, id)
   end
@@ -58,12 +59,12 @@ local function redrive(id, fact, rank, lane, key, old_key, order, received, need
   redis.call('ZREM', P .. 'settled', id)
   redis.call('ZADD', P .. 'waiting', received, id)
   redis.call('ZADD', P .. 'queue:' .. key, order, id)
-  if not redis.call('ZSCORE', P .. 'hand:' .. lane, key) then redis.call('ZADD', P .. 'lane:' .. lane, 'NX', now, key) end
+  if not redis.call('ZSCORE', P .. 'hand:' .. lane, key) then redis.call('ZADD', P .. 'lane:' .. lane, 'NX', clock_ms(), key) end
   wake = wake or redis.call('EXISTS', P .. 'lease:' .. lane) == 0
   return 'redriven'
 end
 
-for i = 5, #ARGV, 13 do answers[#answers + 1] = redrive(unpack(ARGV, i, i + 12)) end
+for i = 4, #ARGV, 13 do answers[#answers + 1] = redrive(unpack(ARGV, i, i + 12)) end
 if acted and audit ~= '' then redis.call('XADD', P .. 'audit', 'MAXLEN', '~', 10000, '*', 'line', audit) end
 if wake and not redis.call('SET', P .. 'ring', '1', 'NX', 'PX', 5000) then wake = false end
 answers[#answers + 1] = wake and '1' or '0'

@@ -1,9 +1,9 @@
 -- Puts down what answers say about a destination.
--- ARGV: family, now_ms, what (ok, limited, refused, failing), remaining or '', wait_ms or '', reason, jitter 0..1,
+-- ARGV: family, what (ok, limited, refused, failing), remaining or '', wait_ms or '', reason, jitter 0..1,
 --       how many calls this sums up, 1 if one of them was a probe.
--- Returns {state before, state after, until_ms, failures in a row}.
-local family, now, what, remaining, wait = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
-local reason, jitter, count, probed = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
+-- Returns {state before, state after, milliseconds it is held, failures in a row}.
+local family, what, remaining, wait, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), clock_ms()
+local reason, jitter, count, probed = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local P = 'dora:'
 local destination, budget, probe = P .. 'destination:' .. family, P .. 'budget:' .. family, P .. 'probe:' .. family
 local FREE_MS, FAILURES = 5000, 5
@@ -46,4 +46,4 @@ elseif what == 'failing' then
 end
 if probed then redis.call('DEL', probe) end
 local after, until_after = unpack(redis.call('HMGET', destination, 'state', 'until'))
-return {before, after or 'open', until_after or '0', failures}
+return {before, after or 'open', math.max((tonumber(until_after) or 0) - now, 0), failures}

@@ -1,15 +1,15 @@
 -- Records what became of statements in hand, and gives the next one of each key that has one.
--- ARGV: owner, now_ms, lease_ms, then for each: lane, key, id, state, story line, due_ms, ttl_s, commit or version
+-- ARGV: owner, lease_ms, then for each: lane, key, id, state, story line, ms to wait, ttl_s, commit or version
 -- and second that Datadog was told of a deployment (or may have been), else ''.
 -- Returns {lanes that are lost, heads as in fetch}.
 -- A lane leased by another: nothing is touched. A lane nobody holds: recorded all the same (it saves a
 -- repetition), but reported as lost, so that its holder of before stops.
-local owner, now, lease = ARGV[1], ARGV[2], ARGV[3]
+local owner, lease, now = ARGV[1], ARGV[2], clock_ms()
 local P = 'dora:'
 local lost, heads, seen = {}, {}, {}
 
-for i = 4, #ARGV, 9 do
-  local lane, key, id, state, line, due, ttl, told, second = unpack(ARGV, i, i + 8)
+for i = 3, #ARGV, 9 do
+  local lane, key, id, state, line, wait, ttl, told, second = unpack(ARGV, i, i + 8)
   if seen[lane] == nil then
     local holder = redis.call('GET', P .. 'lease:' .. lane)
     seen[lane] = holder == owner and 'mine' or (holder and 'other' or 'free')
@@ -28,7 +28,7 @@ for i = 4, #ARGV, 9 do
     if state == 'waiting' then
       redis.call('LTRIM', P .. 'story:' .. id, -100, -1)
       redis.call('ZREM', hand, key)
-      redis.call('ZADD', lane_key, due, key)
+      redis.call('ZADD', lane_key, now + wait, key)
     else
       local received = redis.call('ZSCORE', P .. 'waiting', id) or now
       redis.call('ZREM', queue, id)

@@ -1,7 +1,7 @@
--- Looks for lanes that have work and no lease. ARGV: now_ms, lanes. Returns 1 if a drain has to be asked for.
-local now = tonumber(ARGV[1])
+-- Looks for lanes that have work and no lease. ARGV: lanes. Returns 1 if a drain has to be asked for.
+local now = clock_ms()
 local P = 'dora:'
-for lane = 0, tonumber(ARGV[2]) - 1 do
+for lane = 0, tonumber(ARGV[1]) - 1 do
   if redis.call('EXISTS', P .. 'lease:' .. lane) == 0 then
     local due = redis.call('ZRANGE', P .. 'lane:' .. lane, 0, 0, 'WITHSCORES')[2]
     if redis.call('EXISTS', P .. 'hand:' .. lane) == 1 or (due and tonumber(due) <= now) then

@@ -1,8 +1,8 @@
 -- Leases free lanes that have work, up to a fair share of all lanes that have some.
--- ARGV: owner, now_ms, lease_ms, lanes, worker processes alive, overdue_ms. Returns the lanes taken.
+-- ARGV: owner, lease_ms, lanes, worker processes alive, overdue_ms. Returns the lanes taken.
 -- A lane whose work is overdue, or was in a hand, is taken beyond the share: its fair owner may be dead.
-local owner, now, lease, lanes = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local alive, overdue = tonumber(ARGV[5]), tonumber(ARGV[6])
+local owner, lease, lanes = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local alive, overdue, now = tonumber(ARGV[4]), tonumber(ARGV[5]), clock_ms()
 local P = 'dora:'
 local free, busy, mine, taken = {}, 0, 0, {}
 for lane = 0, lanes - 1 do

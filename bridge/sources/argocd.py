@@ -23,67 +23,29 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Annotated, Any, Literal
 
-import pydantic_core
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
+from pydantic_core import from_json
 
 from bridge.dora import ChangeFailure, Deployment, Fact, Git
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id, one_of_several
+from bridge.payload import Found, Items, Many, Maybe, Object, Part, Stripped, Text, Time, as_tags, fields_of
 from bridge.signatures import SharedToken
-from bridge.source import Context, Options, Source, Translation, first, nothing
-from bridge.times import SECOND, OptionalRfc3339
+from bridge.source import Context, Options, Source, Traits, Translation, first, nothing
+from bridge.times import SECOND
 
 SCHEMA = "dora-bridge.argocd/v1"
 
-_DAY = 24 * 3600 * SECOND
-_COMMIT = re.compile(r"[0-9a-fA-F]{40,64}", re.ASCII)
-_EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?", re.ASCII)  # unlike 1.2, ~1.2.3 or 1.x
-_URL = re.compile(r"(https?|ssh)://(?:[^/]*@)?([^/@:\s]+)(:\d+)?/+([^@?#\s]+)", re.ASCII)
-_SCP = re.compile(r"[^/@:\s]+@([^/@:\s]+):/*([^@?#\s]+)", re.ASCII)
+
+# ---- what we read, in the words of our template; a template prints "", null, {} or [] for what an Application lacks
 
 
-def _text(value: object) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
-
-
-Text = Annotated[str | None, BeforeValidator(_text)]
-
-
-class _Lenient(BaseModel):
-    """An empty or odd field counts as absent: templates print "", null, {} for what an Application lacks."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_object(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {}
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _absent_if_odd(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        try:
-            return read(value)
-        except ValidationError:
-            return cls.model_fields[str(info.field_name)].default
-
-
-class ApplicationSource(_Lenient):
+class ApplicationSource(Part):
     repoURL: Text = None
     path: Text = None
     chart: Text = None
@@ -99,23 +61,23 @@ class ApplicationSource(_Lenient):
         return bool(self.repoURL and not self.chart and (self.path or not self.ref))
 
 
-class InitiatedBy(_Lenient):
+class InitiatedBy(Part):
     username: Text = None
-    automated: bool = False
+    automated: Maybe[bool] = None
 
 
-class Sync(_Lenient):
+class Sync(Part):
     """A history entry."""
 
-    id: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    id: Maybe[Annotated[int, Field(strict=True, ge=0, lt=2**63)]] = None
     """Counts up from 0 in each Application."""
     revision: Text = None
-    revisions: tuple[Text, ...] = ()
+    revisions: Many[Text] = ()
     """In the order of `sources`, if there are several."""
-    started_at: OptionalRfc3339 = None
-    deployed_at: OptionalRfc3339 = None
-    initiated_by: InitiatedBy = InitiatedBy()
-    sources: tuple[ApplicationSource, ...] = ()
+    started_at: Time = None
+    deployed_at: Time = None
+    initiated_by: Object[InitiatedBy] = InitiatedBy()
+    sources: Many[Object[ApplicationSource]] = ()
 
     @property
     def parts(self) -> Sequence[tuple[ApplicationSource, str | None]]:
@@ -140,62 +102,62 @@ class Sync(_Lenient):
         ]
 
 
-class Operation(_Lenient):
+class Operation(Part):
     """The last sync, whatever became of it."""
 
     phase: Text = None
-    started_at: OptionalRfc3339 = None
-    finished_at: OptionalRfc3339 = None
+    started_at: Time = None
+    finished_at: Time = None
     revision: Text = None
-    revisions: tuple[Text, ...] = ()
-    initiated_by: InitiatedBy = InitiatedBy()
-    partial: bool = False
+    revisions: Many[Text] = ()
+    initiated_by: Object[InitiatedBy] = InitiatedBy()
+    partial: Maybe[bool] = None
 
 
-class Health(_Lenient):
+class Health(Part):
     status: Text = None
-    lastTransitionTime: OptionalRfc3339 = None
+    lastTransitionTime: Time = None
     """Missing before Argo CD 3.0."""
 
 
-class Destination(_Lenient):
+class Destination(Part):
     server: Text = None
     name: Text = None
     namespace: Text = None
 
 
-class Application(_Lenient):
+class Application(Part):
     name: Text = None
     uid: Text = None
     project: Text = None
-    labels: dict[str, Text] = {}
-    annotations: dict[str, Text] = {}
-    destination: Destination = Destination()
-    sources: tuple[ApplicationSource, ...] = ()
-    deleting: bool = False
+    labels: Object[dict[str, Text]] = Field({})
+    annotations: Object[dict[str, Text]] = Field({})
+    destination: Object[Destination] = Destination()
+    sources: Many[Object[ApplicationSource]] = ()
+    deleting: Maybe[bool] = None
 
 
-class Hydrated(_Lenient):
+class Hydrated(Part):
     """The last work of the source hydrator: the dry commit is the change, the hydrated one its manifests."""
 
     drySHA: Text = None
     hydratedSHA: Text = None
 
 
-class Notification(_Lenient):
-    application: Application = Application()
-    health: Health = Health()
-    images: tuple[Text, ...] = ()
-    operation: Operation = Operation()
-    dry_source: ApplicationSource = ApplicationSource()
-    hydrated: Hydrated = Hydrated()
-    history: tuple[Sync, ...] = ()
+class Notification(Part):
+    application: Object[Application] = Application()
+    health: Object[Health] = Health()
+    images: Items[Stripped] = ()
+    operation: Object[Operation] = Operation()
+    dry_source: Object[ApplicationSource] = ApplicationSource()
+    hydrated: Object[Hydrated] = Hydrated()
+    history: Many[Object[Sync]] = ()
     """Oldest first, usually the last ten; none at all with `revisionHistoryLimit: 0`."""
 
     @model_validator(mode="before")
     @classmethod
-    def _as_object(cls, value: Any) -> Any:
-        return _in_our_schema(value)
+    def _of_either_template(cls, body: Any) -> Any:
+        return _in_our_schema(body)
 
 
 class ArgoCDOptions(Options):
@@ -221,49 +183,58 @@ class ArgoCDOptions(Options):
 
 def translate(event: Notification, context: Context) -> Translation:
     """What one notification says of the last deployment of its Application."""
-    subject = _subject(event, context)
+    subject = _subject(event.application, context)
+    traits = _traits(event, subject)
     condition = _condition(event.operation.phase, event.health.status)
     if condition == "failed":
-        return nothing("the sync failed: nothing was deployed", subject.traits)
+        return nothing("the sync failed: nothing was deployed", traits)
     if condition == "other":
-        return nothing("the application is neither healthy nor degraded after a successful sync", subject.traits)
+        return nothing("the application is neither healthy nor degraded after a successful sync", traits)
     if condition == "degraded" and event.application.deleting:
-        return nothing("the application is being deleted", subject.traits)
+        return nothing("the application is being deleted", traits)
     if event.operation.partial and not event.history:
-        return nothing("only some resources were synced, which is no deployment", subject.traits)
+        return nothing("only some resources were synced, which is no deployment", traits)
     if not event.application.uid:
         raise PayloadInvalid("application.uid is missing")
     if not subject.services:
         raise PayloadInvalid("application.name is missing, and nothing else names the service")
 
+    deployed = _deployed(event)
     skips = context.options.redeploys == "skip"
     if condition == "degraded":
-        sync, place = _first_of_the_same(event.history) if skips and event.history else _last(event)
-        return Translation(facts=_change_failures(subject, sync, place), traits=subject.traits)
+        failed = _identified(_first_of_the_same(deployed) if skips else deployed[-1])
+        return Translation(facts=list(_change_failures(subject, failed)), traits=traits)
 
-    sync, place = _last(event)
-    if skips and len(event.history) > 1 and sync.deploys_the_same_as(event.history[-2]):
-        return nothing("the same revision was synced again", subject.traits)
+    last = _identified(deployed[-1])
+    if skips and len(deployed) > 1 and last.sync.deploys_the_same_as(deployed[-2].sync):
+        return nothing("the same revision was synced again", traits)
 
-    undone, undone_place = _undone(event.history)
-    facts: list[Fact] = [*_deployments(subject, sync, place, is_rollback=undone is not None)]
-    if undone is not None:
-        facts += _change_failures(subject, undone, undone_place, remedied_by=(sync, place))
-    return Translation(facts=facts, traits=subject.traits)
-
-
-# -- which sync of the history
+    undone = _undone(deployed)
+    facts: list[Fact] = [*_deployments(event, context.options, subject, last, is_rollback=undone is not None)]
+    if undone:
+        facts += _change_failures(subject, undone, remedied_by=last)
+    return Translation(facts=facts, traits=traits)
 
 
-def _last(event: Notification) -> tuple[Sync, str]:
-    """The last deployment and where it stands; without a history, the operation stands for it."""
+# ---- which sync of the history
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployed:
+    """A sync that deployed, and where it stands in the notification."""
+
+    sync: Sync
+    place: str
+
+
+def _deployed(event: Notification) -> Sequence[_Deployed]:
+    """The history, oldest first; without one, the operation stands for the last deployment."""
     if event.history:
-        if event.history[-1].id is None:
-            raise PayloadInvalid("history[-1].id is missing")
-        return event.history[-1], "history[-1]"
-    if event.operation.started_at is None:
-        raise PayloadInvalid("operation.started_at is missing, and there is no history")
+        size = len(event.history)
+        return [_Deployed(sync, f"history[{position - size}]") for position, sync in enumerate(event.history)]
     operation = event.operation
+    if operation.started_at is None:
+        raise PayloadInvalid("operation.started_at is missing, and there is no history")
     sync = Sync.model_construct(
         started_at=operation.started_at,
         revision=operation.revision,
@@ -271,142 +242,123 @@ def _last(event: Notification) -> tuple[Sync, str]:
         initiated_by=operation.initiated_by,
         sources=event.application.sources,
     )
-    return sync, "operation"
+    return [_Deployed(sync, "operation")]
 
 
-def _first_of_the_same(history: Sequence[Sync]) -> tuple[Sync, str]:
+def _identified(deployed: _Deployed) -> _Deployed:
+    """The same. Raises PayloadInvalid if it has no number to make an id of."""
+    if deployed.sync.id is None and deployed.place != "operation":
+        raise PayloadInvalid(f"{deployed.place}.id is missing")
+    return deployed
+
+
+def _first_of_the_same(deployed: Sequence[_Deployed]) -> _Deployed:
     """The deployment that brought what is live: later syncs of the same were not sent (`redeploys: skip`)."""
-    position = len(history) - 1
-    while position > 0 and history[position - 1].deploys_the_same_as(history[-1]):
-        position -= 1
-    if history[position].id is None:
-        raise PayloadInvalid(f"{_place(history, position)}.id is missing")
-    return history[position], _place(history, position)
+    first_one = deployed[-1]
+    for earlier in reversed(deployed[:-1]):
+        if not earlier.sync.deploys_the_same_as(first_one.sync):
+            break
+        first_one = earlier
+    return first_one
 
 
-def _undone(history: Sequence[Sync]) -> tuple[Sync | None, str]:
-    """The sync that the last one rolled back, if it did. Of V1, V2, V3, V1 it is V2, as for Datadog."""
-    if len(history) < 3 or history[-1].deploys_the_same_as(history[-2]):
-        return None, ""
-    for position in range(len(history) - 3, -1, -1):
-        if history[position].deploys_the_same_as(history[-1]):
-            # what follows it differs, so it is no redeployment that was skipped
-            undone = history[position + 1]
-            return (undone, _place(history, position + 1)) if undone.id is not None else (None, "")
-    return None, ""
+def _undone(deployed: Sequence[_Deployed]) -> _Deployed | None:
+    """The deployment that the last one rolled back, if it did. Of V1, V2, V3, V1 it is V2, as for Datadog."""
+    last = deployed[-1].sync
+    if len(deployed) < 3 or last.deploys_the_same_as(deployed[-2].sync):
+        return None
+    for earlier, follower in reversed(list(pairwise(deployed[:-1]))):
+        if earlier.sync.deploys_the_same_as(last):
+            # the follower differs, so it is no redeployment that was skipped
+            return follower if follower.sync.id is not None else None
+    return None
 
 
-def _place(history: Sequence[Sync], position: int) -> str:
-    return f"history[{position - len(history)}]"
-
-
-# -- facts
+# ---- facts
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What all facts of one notification have in common."""
+    """What all facts of one notification are about."""
 
-    event: Notification
-    options: ArgoCDOptions
-    services: Sequence[str]
-    service_origin: str
-    env: str | None
-    env_origin: str
-    traits: Mapping[str, str | tuple[str, ...] | None]
+    uid: str
+    instance: str
+    services: tuple[str, ...]
+    service_place: str
+    env: tuple[str | None, str]
 
-    def id_of(self, sync: Sync, service: str) -> str:
-        number = f"{sync.id:06d}" if sync.id is not None else f"t{(sync.started_at or 0) // SECOND}"
-        identifier = fact_id("argo", self.event.application.uid or "", number, instance=self.options.instance)
-        return one_of_several(identifier, service) if len(self.services) > 1 else identifier
+    def id_of(self, deployed: _Deployed, service: str) -> tuple[str, str]:
+        sync = deployed.sync
+        if sync.id is not None:
+            number, field = f"{sync.id:06d}", "id"
+        else:
+            number, field = f"t{(sync.started_at or 0) // SECOND}", "started_at"
+        identifier = fact_id("argo", self.uid, number, instance=self.instance)
+        if len(self.services) > 1:
+            identifier = one_of_several(identifier, service)
+        return identifier, f"application.uid and {deployed.place}.{field}"
 
 
-def _deployments(subject: _Subject, sync: Sync, place: str, *, is_rollback: bool) -> Iterable[Deployment]:
-    event = subject.event
+def _deployments(
+    event: Notification, options: ArgoCDOptions, subject: _Subject, deployed: _Deployed, *, is_rollback: bool
+) -> Iterator[Deployment]:
+    """The deployment, once for each of the services."""
+    sync = deployed.sync
     # the operation says something of this sync only if it is the one that made the entry
     operation = event.operation if _made(event.operation, sync) else Operation()
-    started_at, start_origin = sync.started_at, f"{place}.started_at"
+    started_at, start_place = sync.started_at, f"{deployed.place}.started_at"
     if started_at is None:
-        started_at, start_origin = operation.started_at, "operation.started_at"
-    finished_at, finish_origin = _finish(sync, place, event.health, operation)
+        started_at, start_place = operation.started_at, "operation.started_at"
     if started_at is None:
-        raise PayloadInvalid(f"{place}.started_at is missing")
+        raise PayloadInvalid(f"{deployed.place}.started_at is missing")
+    finished_at, finish_place = _finish(deployed, event.health, operation)
     if finished_at is None:
-        raise PayloadInvalid(f"{place}.deployed_at and operation.finished_at are missing")
+        raise PayloadInvalid(f"{deployed.place}.deployed_at and operation.finished_at are missing")
 
-    initiated_by = sync.initiated_by if sync.initiated_by != InitiatedBy() else operation.initiated_by
     annotations = event.application.annotations
-    if is_rollback and not initiated_by.automated:
+    by = sync.initiated_by if sync.initiated_by.username or sync.initiated_by.automated else operation.initiated_by
+    if is_rollback and not by.automated:
         # a rollback by hand leaves the Application as it is: this is still said of the version it undid
         annotations = {key: value for key, value in annotations.items() if key not in _SAID_OF_A_VERSION}
-    git, git_origin = _git(event, sync, annotations, subject.options)
-    custom_tags = _custom_tags(event.application, initiated_by)
-    team, team_origin = _team(event.application)
-
+    custom_tags = _custom_tags(event.application, by)
+    git = _git(event, sync, annotations, options)
     for service in subject.services:
-        version, version_origin = _version(event, sync, annotations, service)
-        origins = {
-            "id": _id_origin(sync, place),
-            "service": subject.service_origin,
-            "env": subject.env_origin,
-            "started_at": start_origin,
-            "finished_at": finish_origin,
-            "version": version_origin,
-            "team": team_origin,
-            "git": git_origin,
+        found: Found = {
+            "id": subject.id_of(deployed, service),
+            "service": (service, subject.service_place),
+            "env": subject.env,
+            "started_at": (started_at, start_place),
+            "finished_at": (finished_at, finish_place),
+            "version": _version(event, sync, annotations, service),
+            "team": _team(event.application),
+            "git": git,
         }
-        yield Deployment(
-            id=subject.id_of(sync, service),
-            service=service,
-            env=subject.env,
-            started_at=started_at,
-            finished_at=finished_at,
-            version=version,
-            team=team,
-            git=git,
-            custom_tags=custom_tags,
-            origins={name: origin for name, origin in origins.items() if origin},
-        )
+        yield Deployment(**fields_of(found), custom_tags=custom_tags)
 
 
 def _change_failures(
-    subject: _Subject, sync: Sync, place: str, remedied_by: tuple[Sync, str] | None = None
-) -> Sequence[ChangeFailure]:
-    origins = {
-        "deployment_id": _id_origin(sync, place),
-        "service": subject.service_origin,
-        "env": subject.env_origin,
-    }
-    if remedied_by:
-        origins["remediation_id"] = _id_origin(*remedied_by)
-    return [
-        ChangeFailure(
-            deployment_id=subject.id_of(sync, service),
-            service=service,
-            env=subject.env,
-            remediation_id=subject.id_of(remedied_by[0], service) if remedied_by else None,
-            remediation_type="rollback" if remedied_by else None,
-            origins={name: origin for name, origin in origins.items() if origin},
-        )
-        for service in subject.services
-    ]
+    subject: _Subject, failed: _Deployed, remedied_by: _Deployed | None = None
+) -> Iterator[ChangeFailure]:
+    for service in subject.services:
+        found: Found = {
+            "deployment_id": subject.id_of(failed, service),
+            "service": (service, subject.service_place),
+            "env": subject.env,
+            "remediation_id": subject.id_of(remedied_by, service) if remedied_by else (None, ""),
+            "remediation_type": ("rollback" if remedied_by else None, ""),
+        }
+        yield ChangeFailure(**fields_of(found))
 
 
-def _id_origin(sync: Sync, place: str) -> str:
-    return f"application.uid and {place}.{'started_at' if sync.id is None else 'id'}"
+# ---- their fields
 
 
-# -- their attributes
-
-
-def _subject(event: Notification, context: Context) -> _Subject:
-    application = event.application
+def _subject(application: Application, context: Context) -> _Subject:
     annotations, labels = application.annotations, application.labels
     listed = (name.strip() for name in (annotations.get("dora-bridge/services") or "").split(","))
-    services = tuple(dict.fromkeys(filter(None, listed)))
-    service_origin = "application.annotations.dora-bridge/services"
+    services, place = tuple(dict.fromkeys(filter(None, listed))), "application.annotations.dora-bridge/services"
     if not services:
-        service, service_origin = first(
+        service, place = first(
             (annotations.get("dd_service"), "application.annotations.dd_service"),
             (annotations.get("dora-bridge/service"), "application.annotations.dora-bridge/service"),
             (labels.get("tags.datadoghq.com/service"), "application.labels.tags.datadoghq.com/service"),
@@ -414,13 +366,18 @@ def _subject(event: Notification, context: Context) -> _Subject:
             (application.name, "application.name"),
         )
         services = (service,) if service else ()
-    env, env_origin = first(
+    env = first(
         (annotations.get("dd_env"), "application.annotations.dd_env"),
         (annotations.get("dora-bridge/env"), "application.annotations.dora-bridge/env"),
         (labels.get("tags.datadoghq.com/env"), "application.labels.tags.datadoghq.com/env"),
         (context.headers.get("dd_env"), "header dd_env"),
         (context.query.get("env"), "query env"),
     )
+    return _Subject(application.uid or "", context.options.instance, services, place, env)
+
+
+def _traits(event: Notification, subject: _Subject) -> Traits:
+    application = event.application
     sources = (*application.sources, *(event.history[-1].sources if event.history else ()))
     repository = next((_https(source.repoURL) for source in sources if source.is_git), None) or ""
     place = {
@@ -428,16 +385,15 @@ def _subject(event: Notification, context: Context) -> _Subject:
         "namespace": application.destination.namespace,
         "cluster": application.destination.name or application.destination.server,
     }
-    traits: dict[str, str | tuple[str, ...] | None] = {
+    return {
         "application": application.name,
-        "service": tuple(services),
-        "environment": env,
+        "service": subject.services,
+        "environment": subject.env[0],
         "team": _team(application)[0],
         "repository": "/".join(repository.split("/")[3:]) or None,
         "branch": next((source.targetRevision for source in sources if source.targetRevision), None),
-        "labels": tuple(f"{key}={value}" for key, value in [*labels.items(), *place.items()] if value),
+        "labels": tuple(f"{key}={value}" for key, value in [*application.labels.items(), *place.items()] if value),
     }
-    return _Subject(event, context.options, services, service_origin, env, env_origin, traits)
 
 
 def _made(operation: Operation, sync: Sync) -> bool:
@@ -450,15 +406,18 @@ def _made(operation: Operation, sync: Sync) -> bool:
     )
 
 
-def _finish(sync: Sync, place: str, health: Health, operation: Operation) -> tuple[int | None, str]:
+_DAY = 24 * 3600 * SECOND
+
+
+def _finish(deployed: _Deployed, health: Health, operation: Operation) -> tuple[int | None, str]:
     """When the rollout was healthy; if that is not known, when the sync was done."""
-    healthy_at = health.lastTransitionTime
-    if sync.deployed_at is None:
+    deployed_at, healthy_at = deployed.sync.deployed_at, health.lastTransitionTime
+    if deployed_at is None:
         return operation.finished_at, "operation.finished_at"
     # earlier: the health was not affected; much later: something else than this deployment changed it
-    if healthy_at is not None and sync.deployed_at <= healthy_at <= sync.deployed_at + _DAY:
+    if healthy_at is not None and deployed_at <= healthy_at <= deployed_at + _DAY:
         return healthy_at, "health.lastTransitionTime"
-    return sync.deployed_at, f"{place}.deployed_at"
+    return deployed_at, f"{deployed.place}.deployed_at"
 
 
 _SAID_OF_A_VERSION = {"dora-bridge/version", "dora-bridge/commit-sha", "dora-bridge/repository-url"}
@@ -493,9 +452,16 @@ def _config_commit(sync: Sync, wanted: int | str | None) -> tuple[Git | None, st
     return None, ""
 
 
+_COMMIT = re.compile(r"[0-9a-fA-F]{40,64}", re.ASCII)
+
+
 def _commit(sha: str | None, repository: str | None) -> Git | None:
     url = _https(repository)
     return Git(sha, url) if sha and url and _COMMIT.fullmatch(sha) else None
+
+
+_URL = re.compile(r"(https?|ssh)://(?:[^/]*@)?([^/@:\s]+)(:\d+)?/+([^@?#\s]+)", re.ASCII)
+_SCP = re.compile(r"[^/@:\s]+@([^/@:\s]+):/*([^@?#\s]+)", re.ASCII)
 
 
 def _https(repository: str | None) -> str | None:
@@ -516,7 +482,7 @@ def _version(
     if version := annotations.get("dora-bridge/version"):
         return version, "application.annotations.dora-bridge/version"
 
-    images = _named_like(service, [_name_and_tag(image) for image in event.images if image])
+    images = _named_like(service, [_name_and_tag(image) for image in event.images])
     tags = {tag for _, tag in images if tag}
     if tags:
         # two versions are live, or two things: neither is the version
@@ -540,6 +506,9 @@ def _name_and_tag(image: str) -> tuple[str, str | None]:
     return name, tag if tag and tag != "latest" else None
 
 
+_EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?", re.ASCII)  # unlike 1.2, ~1.2.3 or 1.x
+
+
 def _chart_version(source: ApplicationSource, revision: str | None) -> str | None:
     candidates = (revision, source.targetRevision)
     return next((text for text in candidates if text and _EXACT_VERSION.fullmatch(text)), None)
@@ -560,16 +529,15 @@ def _team(application: Application) -> tuple[str | None, str]:
 
 
 def _custom_tags(application: Application, initiated_by: InitiatedBy) -> tuple[str, ...]:
-    ours = {
-        "argocd_app": application.name,
-        "argocd_project": application.project,
-        "argocd_initiated_by": initiated_by.username or ("automated" if initiated_by.automated else None),
-    }
-    tags = [*_stated_tags(application), *(f"{key}:{value}" for key, value in ours.items() if value)]
-    return tuple(dict.fromkeys(tags))
+    ours = as_tags(
+        argocd_app=application.name,
+        argocd_project=application.project,
+        argocd_initiated_by=initiated_by.username or ("automated" if initiated_by.automated else None),
+    )
+    return tuple(dict.fromkeys((*_stated_tags(application), *ours)))
 
 
-# -- bodies
+# ---- bodies
 
 
 def _condition(phase: object, health: object) -> str:
@@ -580,9 +548,13 @@ def _condition(phase: object, health: object) -> str:
     return "other"
 
 
+def _condition_of(document: dict[str, Any]) -> str:
+    return _condition(_at(document, "operation", "phase"), _at(document, "health", "status"))
+
+
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        return _in_our_schema(pydantic_core.from_json(body))
+        return _in_our_schema(from_json(body))
     except ValueError as error:
         hint = "has the template a section webhook.<name of the service>?"
         raise PayloadInvalid(f"the body is not JSON: {hint}") from error
@@ -665,8 +637,7 @@ def _at(document: object, *path: str) -> Any:
 
 def kind(headers: Mapping[str, str], body: bytes) -> str:
     """The trigger's name is not in the body, so it is told from the state."""
-    document = _document(body)
-    return _condition(_at(document, "operation", "phase"), _at(document, "health", "status"))
+    return _condition_of(_document(body))
 
 
 def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
@@ -675,9 +646,8 @@ def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
         document = _document(body)
         uid, history = _at(document, "application", "uid"), _at(document, "history")
         number = _at(history[-1], "id") if isinstance(history, list) and history else None
-        condition = _condition(_at(document, "operation", "phase"), _at(document, "health", "status"))
         started_at = _at(document, "operation", "started_at")
-        return f"{uid}-{number}-{condition}-{started_at}" if uid else None
+        return f"{uid}-{number}-{_condition_of(document)}-{started_at}" if uid else None
     except (PayloadInvalid, ValueError):
         return None
 

@@ -9,8 +9,7 @@ Signature: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook
     issues              opened, labeled, closed    Failure, if `failures_from` lists it
     any other           ping, push, …              ignored
 
-GitHub adds states, actions and fields over time and leaves out or nulls most of what it documents. So a field
-is required only if nothing true can be said without it, and one of an unexpected type counts as absent.
+GitHub adds states, actions and fields over time, and leaves out or nulls most of what it documents.
 """
 
 from __future__ import annotations
@@ -22,76 +21,29 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StringConstraints,
-    ValidationError,
-    WrapValidator,
-)
+from pydantic import BeforeValidator, Field, StrictBool
 from pydantic_core import from_json
 
 from bridge.dora import ChangeFailure, Deployment, Failure, Git
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
+from bridge.payload import Found, Items, Maybe, Object, Part, StrippedOrNumber, Text, Time, as_tags, fields_of
 from bridge.severity import severity
 from bridge.signatures import HmacSha256
 from bridge.source import Context, Options, Source, Translation, first, nothing
-from bridge.times import Rfc3339
-
-T = TypeVar("T")
-
-
-class GitHubOptions(Options):
-    deployments_from: tuple[Literal["deployment_status", "workflow_run", "release"], ...] = Field(
-        ("deployment_status",),
-        description="Events that are deployments; two kinds about the same roll-outs would count them twice",
-    )
-    workflows: tuple[str, ...] = Field(
-        (), description="With workflow_run: globs of the paths of workflows that deploy; empty means all"
-    )
-    failures_from: tuple[Literal["issues"], ...] = Field((), description="Events that are failures")
-    incident_labels: tuple[str, ...] = Field(
-        ("incident",), description="With issues: labels, any of which makes one a failure; case is ignored"
-    )
-
 
 # ---- what we read of the payloads, in GitHub's words
 
 
-def _none_if_odd(value: object, validate: Any) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        return None
+Number = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
 
 
 def _decoded(value: object) -> object:
     return from_json(value) if isinstance(value, str) else value
 
 
-def _number_as_text(value: object) -> object:
-    # no fractions: 1.10 and 1.1 are one number in JSON, but two versions
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _digits_as_number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-
-
-Maybe = Annotated[T | None, WrapValidator(_none_if_odd)]
-"""None for null and for a value that is no T."""
-Stripped = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Text = Maybe[Stripped]
-Time = Maybe[Rfc3339]
-Number = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Repository(Part):
@@ -107,7 +59,7 @@ class Payload(Part):
     """`deployment.payload`: what the creator of the deployment put there; these names are our convention."""
 
     service: Text = None
-    version: Maybe[Annotated[Stripped, BeforeValidator(_number_as_text)]] = None
+    version: Maybe[StrippedOrNumber] = None
     team: Text = None
     rollback: Maybe[StrictBool] = None
     rollback_of: Maybe[Annotated[Number, BeforeValidator(_digits_as_number)]] = None
@@ -129,7 +81,7 @@ class GitHubDeployment(Part):
     original_environment: Text = None
     transient_environment: Maybe[StrictBool] = None
     created_at: Time = None
-    creator: Maybe[Creator] = None
+    creator: Object[Creator] = Creator()
 
 
 class DeploymentStatus(Part):
@@ -155,9 +107,9 @@ class DeploymentStatusEvent(Part):
     deployment: GitHubDeployment
     deployment_status: DeploymentStatus
     repository: Repository
-    check_run: Maybe[CheckRun] = None
+    check_run: Object[CheckRun] = CheckRun()
     """The job that deployed. Null, like the next two, if that was not GitHub Actions."""
-    workflow: Maybe[Workflow] = None
+    workflow: Object[Workflow] = Workflow()
     workflow_run: Maybe[Run] = None
 
 
@@ -182,7 +134,7 @@ class WorkflowRun(Run):
 class WorkflowRunEvent(Part):
     action: Text = None
     workflow_run: WorkflowRun
-    workflow: Maybe[Workflow] = None
+    workflow: Object[Workflow] = Workflow()
     repository: Repository
 
 
@@ -210,7 +162,7 @@ class Issue(Part):
     id: Number
     title: Text = None
     body: Text = None
-    labels: Maybe[tuple[Maybe[Label], ...]] = None
+    labels: Items[Label] = ()
     pull_request: Any = None
     """Not null if the issue is a pull request."""
     created_at: Time = None
@@ -223,11 +175,21 @@ class IssuesEvent(Part):
     repository: Repository
 
 
+class GitHubOptions(Options):
+    deployments_from: tuple[Literal["deployment_status", "workflow_run", "release"], ...] = Field(
+        ("deployment_status",),
+        description="Events that are deployments; two kinds about the same roll-outs would count them twice",
+    )
+    workflows: tuple[str, ...] = Field(
+        (), description="With workflow_run: globs of the paths of workflows that deploy; empty means all"
+    )
+    failures_from: tuple[Literal["issues"], ...] = Field((), description="Events that are failures")
+    incident_labels: tuple[str, ...] = Field(
+        ("incident",), description="With issues: labels, any of which makes one a failure; case is ignored"
+    )
+
+
 # ---- what they say
-
-
-Found = Mapping[str, tuple[Any, str]]
-"""Field of a fact -> its value, and where in the webhook that was."""
 
 
 def translate(
@@ -270,29 +232,28 @@ def _deployment_status(event: DeploymentStatusEvent, context: Context) -> Transl
     found: Found = {
         "id": (_id(context, "dep", repository, f"{deployment.id:012d}"), "repository.id, deployment.id"),
         "service": _needed((payload.service, "deployment.payload.service"), (repository.name, "repository.name")),
-        "env": _env(environment, environment_at, context),
+        "env": _env(context, environment, environment_at),
         "started_at": _start(event),
         "finished_at": _needed((status.created_at, "deployment_status.created_at")),
         "version": first(
             (payload.version, "deployment.payload.version"),
             (_version(deployment.ref, repository), "deployment.ref"),
         ),
-        "team": first((payload.team, "deployment.payload.team")),
+        "team": (payload.team, "deployment.payload.team"),
         "git": _git(deployment.sha, "deployment.sha", repository),
     }
+    task = deployment.task or ""
     undone = payload.rollback_of if payload.rollback_of != deployment.id else None
-    rollback = undone or payload.rollback or _is_rollback(deployment.task or "")
-    tags = {
-        "github_environment": environment,
-        "github_actor": deployment.creator and deployment.creator.login,
-        "github_run_id": event.workflow_run and event.workflow_run.id,
-        "ref": deployment.ref,
-        "rollback": "true" if rollback else None,
-    }
+    rollback = undone or payload.rollback or task.startswith("rollback") or task.endswith(":rollback")
     deployed = Deployment(
-        **_values(found),
-        custom_tags=tuple(f"{name}:{value}" for name, value in tags.items() if value),
-        origins=_places(found),
+        **fields_of(found),
+        custom_tags=as_tags(
+            github_environment=environment,
+            github_actor=deployment.creator.login,
+            github_run_id=event.workflow_run.id if event.workflow_run else None,
+            ref=deployment.ref,
+            rollback="true" if rollback else None,
+        ),
     )
     traits = {
         "repository": repository.full_name,
@@ -314,20 +275,16 @@ def _deployment_status(event: DeploymentStatusEvent, context: Context) -> Transl
         "service": found["service"],
         "env": found["env"],
     }
-    return Translation([deployed, ChangeFailure(**_values(failed), origins=_places(failed))], traits=traits)
+    return Translation([deployed, ChangeFailure(**fields_of(failed))], traits=traits)
 
 
 def _start(event: DeploymentStatusEvent) -> tuple[int, str]:
     """When the job that deployed began: `created_at` comes before any approval, which can take days."""
-    job = (event.check_run.started_at if event.check_run else None, "check_run.started_at")
+    job = (event.check_run.started_at, "check_run.started_at")
     created = (event.deployment.created_at, "deployment.created_at")
     # noted in whole seconds, on two machines: a short job may seem to begin after its end
     too_late = (job[0] or 0) > (event.deployment_status.created_at or 0)
     return _needed(created, job) if too_late else _needed(job, created)
-
-
-def _is_rollback(task: str) -> bool:
-    return task.startswith("rollback") or task.endswith(":rollback")
 
 
 def _workflow_run(event: WorkflowRunEvent, context: Context) -> Translation:
@@ -350,15 +307,15 @@ def _workflow_run(event: WorkflowRunEvent, context: Context) -> Translation:
             "repository.id, workflow_run.id, workflow_run.run_attempt",
         ),
         "service": _needed((repository.name, "repository.name")),
-        "env": _env(None, "", context),
+        "env": _env(context),
         "started_at": _needed(
             (run.run_started_at, "workflow_run.run_started_at"), (created_at, "workflow_run.created_at")
         ),
         "finished_at": _needed((run.updated_at, "workflow_run.updated_at")),
-        "version": first((_version(run.head_branch, repository), "workflow_run.head_branch")),
+        "version": (_version(run.head_branch, repository), "workflow_run.head_branch"),
         "git": _git(None if of_fork else run.head_sha, "workflow_run.head_sha", repository),
     }
-    deployed = Deployment(**_values(found), origins=_places(found))
+    deployed = Deployment(**fields_of(found))
     traits = {
         "repository": repository.full_name,
         "environment": deployed.env,
@@ -380,13 +337,13 @@ def _release(event: ReleaseEvent, context: Context) -> Translation:
     found: Found = {
         "id": (_id(context, "rel", repository, f"{release.id:012d}"), "repository.id, release.id"),
         "service": _needed((repository.name, "repository.name")),
-        "env": _env(None, "", context),
+        "env": _env(context),
         "started_at": published_at,
         "finished_at": published_at,
-        "version": first((release.tag_name, "release.tag_name")),
+        "version": (release.tag_name, "release.tag_name"),
         "git": _git(release.target_commitish, "release.target_commitish", repository),
     }
-    deployed = Deployment(**_values(found), origins=_places(found))
+    deployed = Deployment(**fields_of(found))
     traits = {
         "repository": repository.full_name,
         "environment": deployed.env,
@@ -397,7 +354,7 @@ def _release(event: ReleaseEvent, context: Context) -> Translation:
 
 def _issues(event: IssuesEvent, context: Context) -> Translation:
     issue, repository = event.issue, event.repository
-    labels = tuple(label.name for label in issue.labels or () if label and label.name)
+    labels = tuple(label.name for label in issue.labels if label.name)
     if event.action not in ("opened", "labeled", "closed"):
         return nothing("only an issue that is opened, labeled or closed says something about a failure")
     if issue.pull_request is not None:
@@ -421,13 +378,13 @@ def _issues(event: IssuesEvent, context: Context) -> Translation:
             (_lines(issue.body, "service"), "issue.body"),
             ((repository.name,) if repository.name else (), "repository.name"),
         ),
-        "env": (None, "") if len(environments) > 1 else _env(environment, "issue.labels", context),
+        "env": (None, "") if len(environments) > 1 else _env(context, environment, "issue.labels"),
         "name": (issue.title, "issue.title"),
         "severity": (min(severities, default=None), "issue.labels"),
         "git": _git(root_cause, "issue.body", repository),
     }
     # an issue may be reopened and closed again: the last closing counts
-    failure = Failure(**_values(found), revision=closed_at or 0, origins=_places(found))
+    failure = Failure(**fields_of(found), revision=closed_at or 0)
     traits = {
         "repository": repository.full_name,
         "environment": environments or failure.env,
@@ -467,7 +424,7 @@ def _id(context: Context, what: str, repository: Repository, *numbers: str) -> s
     return fact_id(f"{sender}-{what}", f"{repository.id:010d}", *numbers, instance=context.options.instance)
 
 
-def _env(environment: str | None, place: str, context: Context) -> tuple[str | None, str]:
+def _env(context: Context, environment: str | None = None, place: str = "") -> tuple[str | None, str]:
     return first((environment and environment.lower(), place), (context.query.get("env"), "query env"))
 
 
@@ -492,12 +449,13 @@ def _version(ref: str | None, repository: Repository) -> str | None:
     return tag if _TAG.fullmatch(tag) and ref != repository.default_branch else None
 
 
-def _workflow(run: Run | None, workflow: Workflow | None) -> str | None:
+def _workflow(run: Run | None, workflow: Workflow) -> str | None:
     """The path of the workflow, without the `@ref` that newer payloads add to it."""
-    for part in (run, workflow):
-        if part and part.path:
-            return part.path.partition("@")[0]
-    return None
+    path = (run and run.path) or workflow.path
+    return path and path.partition("@")[0]
+
+
+T = TypeVar("T")
 
 
 def _needed(*candidates: tuple[T | None, str]) -> tuple[T, str]:
@@ -509,14 +467,6 @@ def _needed(*candidates: tuple[T | None, str]) -> tuple[T, str]:
         if value:
             return value, place
     raise PayloadInvalid(f"missing or unreadable: {', '.join(place for _, place in candidates)}")
-
-
-def _values(found: Found) -> dict[str, Any]:
-    return {field: value for field, (value, _) in found.items()}
-
-
-def _places(found: Found) -> dict[str, str]:
-    return {field: place for field, (value, place) in found.items() if value}
 
 
 # ---- how they come

@@ -23,102 +23,75 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bridge.dora import Failure, SendAs
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
+from bridge.payload import (
+    Found,
+    Item,
+    Items,
+    Maybe,
+    Object,
+    Part,
+    Stripped,
+    StrippedOrNumber,
+    TextOrNumber,
+    as_tags,
+    fields_of,
+)
 from bridge.severity import severity
 from bridge.signatures import SharedToken
 from bridge.source import Context, Options, Source, Traits, Translation, first, nothing
-from bridge.times import from_epoch
-
-MAX_ALERT_TAGS = 20
-"""Of an alert's own tags, that many become `custom_tags`: Datadog takes 100, and people write many."""
-
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_INCIDENT_ALIAS = re.compile(rf"({_UUID})_{_UUID}", re.ASCII)
-"""Alias of an incident's alert: `<incident-id>_<team-id>`."""
-_KEY_VALUE = re.compile(r"[^\s:][^:]*:.*\S", re.DOTALL)
+from bridge.times import OptionalEpoch
 
 
-def _text(value: object) -> str | None:
-    """Text without blanks around it, or a whole number's digits; anything else counts as absent."""
-    if isinstance(value, str):
-        return value.strip() or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+def _priority(value: object) -> object:
+    """`P1` … `P5` for P1, p1, 1 and "1" (bodies of 2017); anything else as it is."""
+    number = str(value).strip().upper().removeprefix("P")
+    return f"P{number}" if number in {"1", "2", "3", "4", "5"} else value
 
 
-def _time(value: object) -> int | None:
-    try:
-        return from_epoch(value)
-    except ValueError:
-        return None
+def _in_lower_case(details: dict[str, str]) -> dict[str, str]:
+    return {key.lower(): text for key, text in details.items()}
 
 
-def _texts(value: object) -> list[str]:
-    return [text for item in value if (text := _text(item))] if isinstance(value, list) else []
+Priority = Annotated[Literal["P1", "P2", "P3", "P4", "P5"], BeforeValidator(_priority)]
 
 
-def _details(value: object) -> dict[str, str]:
-    """Those with text or a whole number, keys in lower case."""
-    if not isinstance(value, dict):
-        return {}
-    return {key.lower(): text for key, item in value.items() if (text := _text(item))}
+class Responder(Part):
+    type: TextOrNumber = None
+    name: TextOrNumber = None
 
 
-def _objects(value: object) -> list[object]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _priority(value: object) -> str | None:
-    """`P1` … `P5` for P1, p1, 1 and "1" (bodies of 2017); anything else counts as absent."""
-    number = (_text(value) or "").upper().removeprefix("P")
-    return f"P{number}" if number in {"1", "2", "3", "4", "5"} else None
-
-
-Text = Annotated[str | None, BeforeValidator(_text)]
-Time = Annotated[int | None, BeforeValidator(_time)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Responder(_Model):
-    type: Text = None
-    name: Text = None
-
-
-class Alert(_Model):
-    alertId: str = Field(min_length=1)
-    tinyId: Text = None
+class Alert(Part):
+    alertId: Stripped
+    tinyId: TextOrNumber = None
     """A short number, used again later."""
-    alias: Text = None
+    alias: TextOrNumber = None
     """Deduplicates open alerts: neither an id, since it returns after a Close, nor a service."""
-    message: Text = None
-    createdAt: Time = None
+    message: TextOrNumber = None
+    createdAt: Maybe[OptionalEpoch] = None
     """Sent in milliseconds."""
-    updatedAt: Time = None
+    updatedAt: Maybe[OptionalEpoch] = None
     """Sent in nanoseconds, beyond what a float holds."""
-    priority: Annotated[str | None, BeforeValidator(_priority)] = None
-    tags: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
-    details: Annotated[dict[str, str], BeforeValidator(_details)] = {}
-    entity: Text = None
-    team: Text = None
-    responders: Annotated[tuple[Responder, ...], BeforeValidator(_objects)] = ()
+    priority: Maybe[Priority] = None
+    tags: Items[StrippedOrNumber] = ()
+    details: Annotated[Object[dict[str, Item[StrippedOrNumber]]], AfterValidator(_in_lower_case)] = Field({})
+    """What people and integrations add; keys in lower case."""
+    entity: TextOrNumber = None
+    team: TextOrNumber = None
+    responders: Items[Responder] = ()
 
 
-class AlertAction(_Model):
+class AlertAction(Part):
     action: str
     alert: Alert
-    integrationId: Text = None
-    integrationName: Text = None
-
-
-Priority = Annotated[Literal["P1", "P2", "P3", "P4", "P5"], BeforeValidator(lambda value: _priority(value) or value)]
+    integrationId: TextOrNumber = None
+    integrationName: TextOrNumber = None
 
 
 class FailuresFrom(BaseModel):
@@ -165,15 +138,11 @@ def translate(event: AlertAction, context: Context) -> Translation:
 
     match event.action:
         case "Close":
-            closing = replace(_close(failure, alert), only_if_open="" if counts else _NOT_COUNTED)
+            closing = _close(failure, alert, "" if counts else _NOT_COUNTED)
             return Translation(facts=(closing,), traits=traits)
         case "Delete":
-            closing = _close(failure, alert)
-            closing = replace(
-                closing,
-                only_if_open="it was deleted, but not reported as a failure before",
-                custom_tags=(*closing.custom_tags, "closed_by:delete"),
-            )
+            closing = _close(failure, alert, "it was deleted, but not reported as a failure before")
+            closing = replace(closing, custom_tags=(*closing.custom_tags, "closed_by:delete"))
             return Translation(facts=(closing,), traits=traits)
         case "UpdatePriority" if options.priority_updates == "ignore":
             return nothing("changes of priority are not sent (option priority_updates)", traits)
@@ -198,6 +167,11 @@ def _is_failure(alert: Alert, wanted: FailuresFrom) -> bool:
     return alert.priority in wanted.priorities or any(tag.lower() in tags for tag in alert.tags)
 
 
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_INCIDENT_ALIAS = re.compile(rf"({_UUID})_{_UUID}", re.ASCII)
+"""Alias of an incident's alert: `<incident-id>_<team-id>`."""
+
+
 def _incident_id(alert: Alert) -> tuple[str | None, str]:
     """The Opsgenie incident that opened this alert, if one did, and where it is named."""
     alias = _INCIDENT_ALIAS.fullmatch(alert.alias or "")
@@ -211,51 +185,38 @@ def _open_failure(event: AlertAction, context: Context) -> Failure:
     """The failure as far as the alert itself tells; every action we read carries the alert."""
     alert, options = event.alert, context.options
     integration = options.integrations.get(event.integrationId or "", Integration())
-    incident_id, id_origin = _incident_id(alert)
-    identity = ("incident", incident_id) if incident_id else ("alert", alert.alertId)
-
-    services, services_origin = _services(alert, integration, options.services)
-    team, team_origin = first(
-        *((responder.name, "alert.responders") for responder in alert.responders if responder.type == "team"),
-        (alert.team, "alert.team"),
-        (integration.team, "option integrations"),
-    )
-    env, env_origin = first(
-        (alert.details.get("env"), "alert.details.env"),
-        (alert.details.get("environment"), "alert.details.environment"),
-        (_env_of_tags(alert, "env"), "alert.tags env"),
-        (_env_of_tags(alert, "environment"), "alert.tags environment"),
-        (integration.env, "option integrations"),
-        (context.headers.get("dd_env"), "header dd_env"),
-        (context.query.get("env"), "query env"),
-    )
-    origins = {
-        "id": id_origin or "alert.alertId",
-        "started_at": "alert.createdAt",
-        "services": services_origin,
-        "team": team_origin,
-        "env": env_origin,
-        "name": "alert.message",
-        "severity": "alert.priority",
+    incident_id, incident_place = _incident_id(alert)
+    if incident_id:
+        identifier = fact_id(f"{options.product}-incident", incident_id, instance=options.instance)
+    else:
+        identifier = fact_id(f"{options.product}-alert", alert.alertId, instance=options.instance)
+    found: Found = {
+        "id": (identifier, incident_place or "alert.alertId"),
+        "started_at": (alert.createdAt, "alert.createdAt"),
+        "services": _services(alert, integration, options.services),
+        "team": first(
+            *((responder.name, "alert.responders") for responder in alert.responders if responder.type == "team"),
+            (alert.team, "alert.team"),
+            (integration.team, "option integrations"),
+        ),
+        "env": first(
+            (alert.details.get("env"), "alert.details.env"),
+            (alert.details.get("environment"), "alert.details.environment"),
+            (_env_of_tags(alert, "env"), "alert.tags env"),
+            (_env_of_tags(alert, "environment"), "alert.tags environment"),
+            (integration.env, "option integrations"),
+            (context.headers.get("dd_env"), "header dd_env"),
+            (context.query.get("env"), "query env"),
+        ),
+        "name": (alert.message, "alert.message"),
+        "severity": (severity(alert.priority), "alert.priority"),
     }
-    failure = Failure(
-        id=fact_id(f"{options.product}-{identity[0]}", identity[1], instance=options.instance),
-        started_at=alert.createdAt,
-        services=services,
-        team=team,
-        env=env,
-        name=alert.message,
-        severity=severity(alert.priority),
-        custom_tags=_tags(event),
-        send_as=options.send_as,
-    )
-    known = {field: origin for field, origin in origins.items() if getattr(failure, field)}
-    return replace(failure, origins=known)
+    return Failure(**fields_of(found), custom_tags=_tags(event), send_as=options.send_as)
 
 
-def _close(failure: Failure, alert: Alert) -> Failure:
+def _close(failure: Failure, alert: Alert, only_if_open: str) -> Failure:
     origins = {**failure.origins, "finished_at": "alert.updatedAt"}
-    return replace(failure, finished_at=_updated_at(alert), origins=origins)
+    return replace(failure, finished_at=_updated_at(alert), only_if_open=only_if_open, origins=origins)
 
 
 def _updated_at(alert: Alert) -> int:
@@ -294,6 +255,9 @@ def _env_of_tags(alert: Alert, key: str) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
+_KEY_VALUE = re.compile(r"[^\s:][^:]*:.*\S", re.DOTALL)
+
+
 def _pieces(tags: Sequence[str]) -> Iterator[str]:
     """The tags; one like `component:mysql env:live`, where every word is `key:value`, is several."""
     for tag in tags:
@@ -301,33 +265,33 @@ def _pieces(tags: Sequence[str]) -> Iterator[str]:
         yield from words if all(_KEY_VALUE.fullmatch(word) for word in words) else [tag]
 
 
+MAX_ALERT_TAGS = 20
+"""Of an alert's own tags, that many become `custom_tags`: Datadog takes 100, and people write many."""
+
+
 def _tags(event: AlertAction) -> tuple[str, ...]:
     own = [piece for piece in _pieces(event.alert.tags) if _KEY_VALUE.fullmatch(piece)]
-    ours = {"opsgenie_alert": event.alert.tinyId, "opsgenie_integration": event.integrationName}
-    return (
-        *(f"{key}:{value}" for key, value in ours.items() if value),
-        *list(dict.fromkeys(own))[:MAX_ALERT_TAGS],
-    )
+    ours = as_tags(opsgenie_alert=event.alert.tinyId, opsgenie_integration=event.integrationName)
+    return (*ours, *list(dict.fromkeys(own))[:MAX_ALERT_TAGS])
 
 
 def _traits(event: AlertAction, failure: Failure) -> Traits:
-    integration = (f"opsgenie_integration:{event.integrationName}",) if event.integrationName else ()
     return {
         "service": failure.services,
         "team": failure.team,
         "environment": failure.env,
-        "labels": (*event.alert.tags, *integration),
+        "labels": (*event.alert.tags, *as_tags(opsgenie_integration=event.integrationName)),
     }
 
 
-class _AlertHead(_Model):
-    alertId: Text = None
-    updatedAt: Text = None
+class _AlertHead(Part):
+    alertId: TextOrNumber = None
+    updatedAt: TextOrNumber = None
 
 
-class _Head(_Model):
-    action: Text = None
-    alert: Annotated[_AlertHead, BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = _AlertHead()
+class _Head(Part):
+    action: TextOrNumber = None
+    alert: Object[_AlertHead] = _AlertHead()
 
 
 def _head(body: bytes) -> _Head:
@@ -356,13 +320,11 @@ def headers(body: bytes, kind: str | None) -> dict[str, str]:
     return {"content-type": "application/json"}
 
 
-_MODELS: dict[str, Any] = dict.fromkeys(("Create", "Close", "Delete", "UpdatePriority"), AlertAction)
-
 SOURCE = Source(
     name="opsgenie",
     scheme=SharedToken(),
     kind=kind,
-    models=_MODELS,
+    models=dict.fromkeys(("Create", "Close", "Delete", "UpdatePriority"), AlertAction),
     translate=translate,
     delivery_id=delivery_id,
     headers=headers,

@@ -16,99 +16,64 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from bridge.dora import Failure, SendAs, Withdrawal
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
+from bridge.payload import Found, Items, Object, Part, Stripped, TextOrNumber, Time, as_tags, fields_of
 from bridge.severity import severity
 from bridge.signatures import HmacSha256
 from bridge.source import Context, Options, Source, Traits, Translation, first, nothing
-from bridge.times import SECOND, OptionalRfc3339, Rfc3339, from_rfc3339
+from bridge.times import SECOND, OptionalRfc3339, Rfc3339
 
 
-def _text(value: object) -> str | None:
-    """Text without blanks around it, or a whole number's digits; anything else counts as absent."""
-    if isinstance(value, str):
-        return value.strip() or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _time(value: object) -> int | None:
-    try:
-        return from_rfc3339(value)
-    except ValueError:
-        return None
-
-
-def _object(value: object) -> object:
-    return value if isinstance(value, dict) else {}
-
-
-def _object_or_null(value: object) -> object:
-    return None if value is None else _object(value)
-
-
-def _objects(value: object) -> list[object]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _reason(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else _object(value)
-
-
-Text = Annotated[str | None, BeforeValidator(_text)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Reference(_Model):
+class Reference(Part):
     """Another object of PagerDuty. May be sparse: the agent of a ping has only id and type."""
 
-    id: Text = None
-    type: Text = None
-    summary: Text = None
+    id: TextOrNumber = None
+    type: TextOrNumber = None
+    summary: TextOrNumber = None
 
 
-LenientReference = Annotated[Reference, BeforeValidator(_object)]
-
-
-class ResolveReason(_Model):
-    type: Text = None
-    incident: LenientReference = Reference()
+class ResolveReason(Part):
+    type: TextOrNumber = None
+    incident: Object[Reference] = Reference()
     """The incident that this one was merged into."""
 
 
-class Incident(_Model):
-    id: str = Field(min_length=1)
-    number: Text = None
-    title: Text = None
-    status: Text = None
-    created_at: Annotated[int | None, BeforeValidator(_time)] = None
+def _as_in_v3(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class Incident(Part):
+    id: Stripped
+    number: TextOrNumber = None
+    title: TextOrNumber = None
+    status: TextOrNumber = None
+    created_at: Time = None
     """Missing in bodies of 2021."""
     reopened_at: OptionalRfc3339 = None
     """Once reopened, an incident carries it in all later events. Part of the id, so it must be readable."""
-    service: LenientReference = Reference()
-    teams: Annotated[tuple[Reference, ...], BeforeValidator(_objects)] = ()
-    priority: LenientReference = Reference()
-    urgency: Text = None
-    resolve_reason: Annotated[ResolveReason, BeforeValidator(_reason)] = ResolveReason()
+    service: Object[Reference] = Reference()
+    teams: Items[Reference] = ()
+    priority: Object[Reference] = Reference()
+    urgency: TextOrNumber = None
+    resolve_reason: Annotated[Object[ResolveReason], BeforeValidator(_as_in_v3)] = ResolveReason()
     """An object, null, or a string as in V2."""
 
 
-class Event(_Model):
+class Event(Part):
     event_type: str
     occurred_at: Rfc3339
-    agent: Annotated[Reference | None, BeforeValidator(_object_or_null)] = None
+    agent: Object[Reference | None] = None
     """Who or what caused the event; null for PagerDuty's own automation."""
     data: Incident
 
 
-class Webhook(_Model):
+class Webhook(Part):
     event: Event
 
 
@@ -152,8 +117,7 @@ def translate(webhook: Webhook, context: Context) -> Translation:
         case "incident.resolved":
             # a merge is no recovery: it only ends what was reported, and makes no failure of its own
             unreported = _LEFT_OUT if left_out else _MERGED if _is_merge(incident) else ""
-            closing = replace(_close(failure, event), only_if_open=unreported)
-            return Translation(facts=(closing,), traits=traits)
+            return Translation(facts=(_close(failure, event, unreported),), traits=traits)
         case "incident.priority_updated" if options.priority_updates == "ignore":
             return nothing("changes of priority are not sent (option priority_updates)", traits)
         case "incident.priority_updated" if incident.status == "resolved":
@@ -177,61 +141,52 @@ def translate(webhook: Webhook, context: Context) -> Translation:
 def _open_failure(incident: Incident, context: Context) -> Failure:
     """The failure as far as the incident itself tells; every event carries the whole incident."""
     options, service_id = context.options, incident.service.id or ""
-    reopened_at = incident.reopened_at
-    occurrence = () if reopened_at is None else (f"r{reopened_at // SECOND}",)
-    services = options.services.get(service_id, ())
-    services_origin = "option services"
-    if not services and incident.service.summary:
-        services, services_origin = (incident.service.summary,), "event.data.service.summary"
-    env, env_origin = first(
-        (options.envs.get(service_id), "option envs"),
-        (context.headers.get("dd_env"), "header dd_env"),
-        (context.query.get("env"), "query env"),
-    )
-    name, name_origin = first(
-        (incident.title, "event.data.title"),
-        (incident.number and f"PagerDuty incident #{incident.number}", "event.data.number"),
-    )
-    rank, rank_origin = first(
+    if incident.reopened_at is None:
+        identity, id_place = [incident.id], "event.data.id"
+        start = (incident.created_at, "event.data.created_at")
+    else:  # each occurrence is a failure of its own
+        identity = [incident.id, f"r{incident.reopened_at // SECOND}"]
+        id_place = "event.data.id, event.data.reopened_at"
+        start = (incident.reopened_at, "event.data.reopened_at")
+    mapped = options.services.get(service_id)
+    named = (incident.service.summary,) if incident.service.summary else ()
+    rank, rank_place = first(
         (incident.priority.summary, "event.data.priority.summary"),
         ({"high": "High", "low": "Low"}.get(incident.urgency or ""), "event.data.urgency"),
     )
-    origins = {
-        "id": "event.data.id" if reopened_at is None else "event.data.id, event.data.reopened_at",
-        "started_at": "event.data.created_at" if reopened_at is None else "event.data.reopened_at",
-        "services": services_origin,
-        "team": "option teams",
-        "env": env_origin,
-        "name": name_origin,
-        "severity": rank_origin,
-    }
-    failure = Failure(
-        id=fact_id("pagerduty-incident", incident.id, *occurrence, instance=options.instance),
-        started_at=incident.created_at if reopened_at is None else reopened_at,
-        services=services,
-        team=options.teams.get(service_id),
-        env=env,
-        name=name,
-        severity=options.severity_map.get(rank or "") or severity(rank),
-        custom_tags=_tags(
-            pagerduty_incident=incident.number,
-            pagerduty_service=incident.service.id,
-            urgency=incident.urgency,
+    found: Found = {
+        "id": (fact_id("pagerduty-incident", *identity, instance=options.instance), id_place),
+        "started_at": start,
+        "services": (mapped, "option services") if mapped else (named, "event.data.service.summary"),
+        "team": (options.teams.get(service_id), "option teams"),
+        "env": first(
+            (options.envs.get(service_id), "option envs"),
+            (context.headers.get("dd_env"), "header dd_env"),
+            (context.query.get("env"), "query env"),
         ),
-        send_as=options.send_as,
+        "name": first(
+            (incident.title, "event.data.title"),
+            (incident.number and f"PagerDuty incident #{incident.number}", "event.data.number"),
+        ),
+        "severity": (options.severity_map.get(rank or "") or severity(rank), rank_place),
+    }
+    custom_tags = as_tags(
+        pagerduty_incident=incident.number,
+        pagerduty_service=incident.service.id,
+        urgency=incident.urgency,
     )
-    known = {field: origin for field, origin in origins.items() if getattr(failure, field)}
-    return replace(failure, origins=known)
+    return Failure(**fields_of(found), custom_tags=custom_tags, send_as=options.send_as)
 
 
-def _close(failure: Failure, event: Event) -> Failure:
+def _close(failure: Failure, event: Event, only_if_open: str) -> Failure:
     by = {"user_reference": "user", "inbound_integration_reference": "integration"}
     resolved_by = by.get(event.agent.type or "") if event.agent else "auto"
     merged_into = event.data.resolve_reason.incident.id if _is_merge(event.data) else None
     return replace(
         failure,
         finished_at=event.occurred_at,
-        custom_tags=(*failure.custom_tags, *_tags(resolved_by=resolved_by, merged_into=merged_into)),
+        only_if_open=only_if_open,
+        custom_tags=(*failure.custom_tags, *as_tags(resolved_by=resolved_by, merged_into=merged_into)),
         origins={**failure.origins, "finished_at": "event.occurred_at"},
     )
 
@@ -241,27 +196,23 @@ def _is_merge(incident: Incident) -> bool:
     return "merge" in (incident.resolve_reason.type or "").lower()
 
 
-def _tags(**values: str | None) -> tuple[str, ...]:
-    return tuple(f"{key}:{value}" for key, value in values.items() if value)
-
-
 def _traits(incident: Incident, env: str | None) -> Traits:
     teams = tuple(team.summary for team in incident.teams if team.summary)
     return {
         "service": incident.service.summary,
         "team": teams,
         "environment": env,
-        "labels": (*_tags(pagerduty_service=incident.service.id), *teams),
+        "labels": (*as_tags(pagerduty_service=incident.service.id), *teams),
     }
 
 
-class _EventHead(_Model):
-    id: Text = None
-    event_type: Text = None
+class _EventHead(Part):
+    id: TextOrNumber = None
+    event_type: TextOrNumber = None
 
 
-class _Head(_Model):
-    event: Annotated[_EventHead, BeforeValidator(_object)] = _EventHead()
+class _Head(Part):
+    event: Object[_EventHead] = _EventHead()
 
 
 def _head(body: bytes) -> _EventHead:
@@ -291,15 +242,13 @@ def headers(body: bytes, kind: str | None) -> dict[str, str]:
     }
 
 
-_MODELS: dict[str, Any] = dict.fromkeys(
-    ("incident.triggered", "incident.resolved", "incident.reopened", "incident.priority_updated"), Webhook
-)
-
 SOURCE = Source(
     name="pagerduty",
     scheme=HmacSha256("x-pagerduty-signature", "v1=", several=True),
     kind=kind,
-    models=_MODELS,
+    models=dict.fromkeys(
+        ("incident.triggered", "incident.resolved", "incident.reopened", "incident.priority_updated"), Webhook
+    ),
     translate=translate,
     delivery_id=delivery_id,
     headers=headers,

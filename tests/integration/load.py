@@ -13,12 +13,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
-from system import ENDPOINTS, System, deployment, unique
-
-from bridge.senders import signed
+from system import System, deployment, unique
 
 SERVICES = 40
 INCIDENTS = 20
@@ -59,22 +58,21 @@ class Load:
         """`<id>` of deployments, `<id>~open` and `<id>~closed` of failures"""
         self.refused: Counter[int] = Counter()
 
-    async def run(self, seconds: float) -> None:
-        """Posts for so long, then waits for the answers. Statements of one key are posted in their order."""
-        ends = time.monotonic() + seconds
+    async def run(self, stop: asyncio.Event) -> None:
+        """Posts until `stop`, then waits for the answers. Statements of one key are posted in their order."""
         async with httpx.AsyncClient(timeout=5, limits=httpx.Limits(max_connections=10)) as client:
-            senders = [self._deploy(client, f"service-{one}", ends) for one in range(SERVICES)]
-            senders += [self._page(client, ends) for _ in range(INCIDENTS)]
+            senders = [self._deploy(client, f"service-{one}", stop) for one in range(SERVICES)]
+            senders += [self._page(client, stop) for _ in range(INCIDENTS)]
             await asyncio.gather(*senders)
 
-    async def _deploy(self, client: httpx.AsyncClient, service: str, ends: float) -> None:
-        while time.monotonic() < ends:
+    async def _deploy(self, client: httpx.AsyncClient, service: str, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             body = deployment(next(self._number), service=service, at=next(self._finished))
             await self._post(client, "github", body, "deployment_status")
             await asyncio.sleep((SERVICES + INCIDENTS) / self._per_second)
 
-    async def _page(self, client: httpx.AsyncClient, ends: float) -> None:
-        while time.monotonic() < ends:
+    async def _page(self, client: httpx.AsyncClient, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             number, at = next(self._number), next(self._finished)
             for kind, status in (("incident.triggered", "triggered"), ("incident.resolved", "resolved")):
                 await self._post(client, "pagerduty", incident(number, kind, status, at), None)
@@ -165,9 +163,4 @@ def _place(attributes: Mapping[str, Any]) -> tuple[str, str, tuple[int, int]]:
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(text).timestamp()
-
-
-__all__ = ["ENDPOINTS", "Account", "Load", "account", "incident", "signed"]

@@ -11,6 +11,7 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spoiling import spoil
 
 from bridge.dora import Failure
 from bridge.errors import PayloadInvalid, SignatureMismatch, SignatureMissing
@@ -247,7 +248,7 @@ def test_an_odd_optional_field_does_no_harm(field: str, odd: object) -> None:
 def test_whatever_a_body_lacks_or_holds_instead_it_is_translated_or_refused(data: st.DataObject) -> None:
     body = copy.deepcopy(data.draw(st.sampled_from(BODIES)))
     for _ in range(data.draw(st.integers(1, 3))):
-        spoil(body, data)
+        spoil(body, data, ODD)
     try:
         result = translate(body, priority_updates="send")
     except (PayloadInvalid, pydantic.ValidationError, KeyError):  # KeyError: by now a kind that is not read
@@ -256,21 +257,3 @@ def test_whatever_a_body_lacks_or_holds_instead_it_is_translated_or_refused(data
     for fact in result.facts:
         assert 16 <= len(fact.id) <= 128
         json.dumps(fact.body)
-
-
-def spoil(body: Any, data: st.DataObject) -> None:
-    """Takes away one value somewhere in the body, or puts an odd one in its place."""
-    parent: Any = body
-    while True:
-        places = list(range(len(parent))) if isinstance(parent, list) else list(parent)
-        if not places:
-            return
-        place = data.draw(st.sampled_from(places))
-        child = parent[place]
-        if not isinstance(child, dict | list) or data.draw(st.integers(0, 3)) == 0:
-            break
-        parent = child
-    if data.draw(st.booleans()):
-        del parent[place]
-    else:
-        parent[place] = copy.deepcopy(data.draw(st.sampled_from(ODD) | st.text() | st.integers()))

@@ -11,6 +11,7 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spoiling import spoil
 
 from bridge.dora import Failure, Withdrawal
 from bridge.errors import PayloadInvalid, SignatureMismatch, SignatureMissing
@@ -20,9 +21,7 @@ from bridge.sources.pagerduty import SOURCE, PagerDutyOptions
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "pagerduty"
 BODIES = [json.loads(path.read_bytes()) for path in sorted(FIXTURES.glob("incident.*/body.json"))]
 
-TRIGGERED: dict[str, Any] = json.loads(
-    (FIXTURES / "incident.triggered.events-api" / "body.json").read_bytes()
-)
+TRIGGERED: dict[str, Any] = json.loads((FIXTURES / "incident.triggered.events-api" / "body.json").read_bytes())
 RESOLVED: dict[str, Any] = json.loads((FIXTURES / "incident.resolved.by-user" / "body.json").read_bytes())
 
 ODD = [None, "", "  ", "odd", 0, -1, 3.5, True, [], ["odd"], [None], {}, {"id": 5}, {"summary": ["odd"]}]
@@ -134,9 +133,7 @@ def test_a_merge_ends_what_was_reported_and_makes_no_failure_of_its_own() -> Non
         assert isinstance(fact, Withdrawal)
 
 
-@pytest.mark.parametrize(
-    "reason", [None, 7, [], {}, {"type": None}, "fixed", {"type": "other_resolve_reason"}]
-)
+@pytest.mark.parametrize("reason", [None, 7, [], {}, {"type": None}, "fixed", {"type": "other_resolve_reason"}])
 def test_any_other_reason_is_a_recovery(reason: object) -> None:
     (fact,) = translate(changed(RESOLVED, resolve_reason=reason), application_key=True).facts
     assert isinstance(fact, Failure)
@@ -156,9 +153,7 @@ def test_any_other_reason_is_a_recovery(reason: object) -> None:
         (" ", "severe", None),
     ],
 )
-def test_severity_of_priority_else_of_urgency(
-    priority: str | None, urgency: str | None, severity: str | None
-) -> None:
+def test_severity_of_priority_else_of_urgency(priority: str | None, urgency: str | None, severity: str | None) -> None:
     body = changed(TRIGGERED, priority={"summary": priority}, urgency=urgency)
     assert failure(body, severity_map={"Gold": "SEV-4", "High": "SEV-2"}).severity == severity
 
@@ -224,7 +219,7 @@ def test_an_odd_agent_does_no_harm(odd: object) -> None:
 def test_whatever_a_body_lacks_or_holds_instead_it_is_translated_or_refused(data: st.DataObject) -> None:
     body = copy.deepcopy(data.draw(st.sampled_from(BODIES)))
     for _ in range(data.draw(st.integers(1, 3))):
-        spoil(body, data)
+        spoil(body, data, ODD)
     try:
         result = translate(body, priority_updates="send", application_key=data.draw(st.booleans()))
     except (PayloadInvalid, pydantic.ValidationError, KeyError):  # KeyError: by now a kind that is not read
@@ -233,21 +228,3 @@ def test_whatever_a_body_lacks_or_holds_instead_it_is_translated_or_refused(data
     for fact in result.facts:
         assert 16 <= len(fact.id) <= 128
         json.dumps(fact.body)
-
-
-def spoil(body: Any, data: st.DataObject) -> None:
-    """Takes away one value somewhere in the body, or puts an odd one in its place."""
-    parent: Any = body
-    while True:
-        places = list(range(len(parent))) if isinstance(parent, list) else list(parent)
-        if not places:
-            return
-        place = data.draw(st.sampled_from(places))
-        child = parent[place]
-        if not isinstance(child, dict | list) or data.draw(st.integers(0, 3)) == 0:
-            break
-        parent = child
-    if data.draw(st.booleans()):
-        del parent[place]
-    else:
-        parent[place] = copy.deepcopy(data.draw(st.sampled_from(ODD) | st.text() | st.integers()))

@@ -1,0 +1,65 @@
+"""What becomes of an event after an attempt: its end, or when it is tried again. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.envelope import adjusted
+from bridge.ledger import Head, Settlement
+from workers.datadog import Outcome, Reason, Verdict
+from workers.patience import PATIENCE_S, next_try_s
+
+_NEVER_ITS_FAULT = (Reason.RATE_LIMITED, Reason.AUTH)
+_UNKNOWN = (Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.NETWORK)
+"""Datadog may have taken the event all the same."""
+_SECOND_NS = 1_000_000_000
+
+
+def conclude(head: Head, outcome: Outcome, *, is_open: bool, took_ms: float, now_ms: int, jitter: float) -> Settlement:
+    """The settlement of one attempt, with the line for the event's story.
+
+    `is_open`: whether the destination still takes calls; if not, the event is not to blame, its tries are not
+    counted, and it is due as soon as the destination is open. `now_ms`: since the epoch; `jitter`: 0 to 1.
+    """
+    # a line that a redrive wrote has neither: patience starts anew
+    tries, since = int(head.last.get("n", 0)), int(head.last.get("since", now_ms))
+    age_s = (now_ms - since) / 1000
+    state, wait_s = "waiting", 0.0
+    blamed = is_open and outcome.reason not in _NEVER_ITS_FAULT
+    if outcome.verdict is Verdict.DELIVERED:
+        state = "delivered"
+    elif outcome.verdict is Verdict.REJECTED:
+        state = "dead_lettered"
+    elif blamed:
+        tries += 1
+        next_s = next_try_s(outcome, tries=tries, age_s=age_s, jitter=jitter)
+        state, wait_s = ("dead_lettered", 0.0) if next_s is None else ("waiting", next_s)
+    elif outcome.reason not in _NEVER_ITS_FAULT and age_s >= PATIENCE_S:
+        state = "dead_lettered"
+    wait_ms = int(wait_s * 1000)
+    line: dict[str, Any] = {
+        "at": now_ms,
+        "state": state,
+        "n": tries,
+        "since": since,
+        "verdict": outcome.verdict.value,
+        "status": outcome.status,
+        "reason": outcome.reason.value,
+        "answer": outcome.answer,
+        "took_ms": round(took_ms, 1),
+        "due": now_ms + wait_ms if wait_ms else 0,
+        "blocked": outcome.verdict is Verdict.ERRORED and not blamed,
+        **head.adjustment,
+    }
+    kept = {name: value for name, value in line.items() if value or name in ("n", "status")}
+    told = _told(head) if outcome.verdict is Verdict.DELIVERED or outcome.reason in _UNKNOWN else None
+    return Settlement(head.lane, head.key, head.envelope.id, state, kept, wait_ms, told)
+
+
+def _told(head: Head) -> tuple[str, int] | None:
+    """What Datadog now knows, or may know, of the deployments of this key: commit or version, and second."""
+    if not head.key.startswith("deployment:"):
+        return None
+    attributes = adjusted(head.envelope.attributes, head.adjustment)
+    identity = attributes.get("git", {}).get("commit_sha") or attributes.get("version") or "-"
+    return identity, attributes["finished_at"] // _SECOND_NS
