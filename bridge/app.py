@@ -87,7 +87,7 @@ class Webhooks:
         await _answer(send, status, answer)
         took = time.perf_counter() - started
         if source:
-            metrics.WEBHOOKS.labels(source, metrics.kind_label(kind), outcome, reason).inc()
+            metrics.WEBHOOKS.labels(source, kind, outcome, reason).inc()
             metrics.WEBHOOK_DURATION.labels(source, outcome).observe(took)
         level = logging.INFO if status == 202 else logging.WARNING
         log(
@@ -114,6 +114,8 @@ class Webhooks:
         )
         became = await self._record(entries_of(receipt, delivery))
         kind = receipt.envelopes[0].kind
+        if kind and kind not in endpoint.source.models:
+            kind = "other"  # it is whatever the sender wrote there, and no name for logs and metrics
         outcome, answer = answer_for(receipt.envelopes, became)
         if outcome == "accepted":
             metrics.LAST_ACCEPTED.labels(endpoint.source.name).set_to_current_time()
@@ -152,7 +154,7 @@ async def _read(scope: Scope, receive_: Receive, limit: int) -> Delivery:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    if length.isascii() and length.isdigit() and int(length) > limit:
         raise _TooLarge
     body = b""
     parts: list[bytes] = []
@@ -217,7 +219,7 @@ def create_app(settings: Settings, record: Record, *, draining: Callable[[], boo
         log("webhook.failed", logging.ERROR, reason=type(error).__name__)
         return JSONResponse(_error("internal", "an error of the bridge; its log names the place"), 500)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/webhooks/{endpoint}", Webhooks(settings, record)),
             Route("/livez", livez, methods=["GET"]),
@@ -225,3 +227,6 @@ def create_app(settings: Settings, record: Record, *, draining: Callable[[], boo
         ],
         exception_handlers={HTTPException: refused, Exception: failed},
     )
+    # a redirect to the address without its last slash would make senders repeat the token to wherever Host said
+    app.router.redirect_slashes = False
+    return app

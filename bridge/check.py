@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -17,6 +18,7 @@ from bridge.settings import PREFIX, Environment, Settings, secret_variable
 
 OLDEST_REDIS = (6, 2)
 _CLOCK_S = 5.0
+_DATADOG_S = 10.0
 _GOVERNMENT = ("ddog-gov.com", "us2.ddog-gov.com")
 
 
@@ -29,9 +31,13 @@ class Finding:
     detail: str
 
 
-async def findings(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
-    """All findings, of the configuration first, then of the world."""
+async def findings(
+    settings: Settings, environ: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None
+) -> list[Finding]:
+    """All findings, of the configuration first, then of the world; `transport` makes the calls of Datadog."""
     found = [*_of_settings(settings, environ)]
+    async with httpx.AsyncClient(transport=transport, timeout=_DATADOG_S) as client:
+        found += await _of_datadog(settings, client)
     redis = redis_url.impatient(settings.environment.redis_url)
     try:
         found += await _of_redis(redis)
@@ -66,13 +72,41 @@ def _of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding
         found.append(
             Finding("warning", "datadog", f"the site {environment.site} does not offer DORA metrics (DD_SITE)")
         )
-    known = {str(info.alias) for info in Environment.model_fields.values()} | {f"{PREFIX}ADMIN_TOKEN"}
+    known = {str(info.alias) for info in Environment.model_fields.values()}
+    known |= {f"{PREFIX}ADMIN_TOKEN", f"{PREFIX}ADMIN_TOKEN_FILE"}
     for variable in environ:
-        plain = variable.removesuffix("_FILE")
-        if variable.startswith(PREFIX) and plain not in known and not variable.startswith(f"{PREFIX}SECRETS__"):
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(f"{PREFIX}SECRETS__"):
             near = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             found.append(Finding("warning", "settings", f"{variable} is no setting{hint}"))
+    return found
+
+
+async def _of_datadog(settings: Settings, client: httpx.AsyncClient) -> list[Finding]:
+    """Whether Datadog takes the keys. Source: API reference, "Validate API key", "… API and application keys"."""
+    api_key, app_key = settings.environment.api_key, settings.environment.app_key
+    if api_key is None:
+        return []
+    headers = {b"DD-API-KEY": api_key.get_secret_value().encode()}
+    questions = [("the API key (DD_API_KEY)", "/api/v1/validate")]
+    if app_key is not None:
+        headers[b"DD-APPLICATION-KEY"] = app_key.get_secret_value().encode()
+        questions.append(("the application key (DD_APP_KEY)", "/api/v2/validate_keys"))
+    found: list[Finding] = []
+    for key, path in questions:
+        try:
+            status = (await client.get(settings.datadog_url + path, headers=headers)).status_code
+        except httpx.TransportError as error:
+            detail = (
+                f"{settings.datadog_url} is not reachable: {type(error).__name__} (DD_SITE, DORA_BRIDGE_DATADOG_URL)"
+            )
+            return [Finding("problem", "datadog", detail)]
+        if status in (401, 403):
+            return [*found, Finding("problem", "datadog", f"Datadog refuses {key}")]
+        if status == 200:
+            found.append(Finding("ok", "datadog", f"Datadog takes {key}"))
+        else:
+            found.append(Finding("warning", "datadog", f"Datadog answers {status} when asked about {key}"))
     return found
 
 

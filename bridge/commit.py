@@ -48,18 +48,19 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Waits for what is under way."""
-        await asyncio.gather(*filter(None, [self._writer]), *self._rings, return_exceptions=True)
+        if self._writer is not None:
+            await asyncio.gather(self._writer, return_exceptions=True)
+        await asyncio.gather(*self._rings, return_exceptions=True)  # the last write may have asked for one
 
     async def _write(self) -> None:
-        while self._waiting:
-            batch = self._next_batch()
+        while batch := self._next_batch():
             entries = [entry for wanted, _ in batch for entry in wanted]
             try:
                 answers, ring = await self._ledger.record(entries)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, its callers have to hear of it
                 for _, answer in batch:
                     if not answer.done():
-                        answer.set_exception(_unavailable(error))
+                        answer.set_exception(_for_caller(error))
                 continue
             for wanted, answer in batch:
                 mine, answers = answers[: len(wanted)], answers[len(wanted) :]
@@ -83,7 +84,9 @@ class GroupCommit:
         return batch
 
 
-def _unavailable(error: Exception) -> LedgerUnavailable:
+def _for_caller(error: Exception) -> Exception:
+    if not isinstance(error, RedisError | OSError):
+        return error
     unavailable = LedgerUnavailable(f"Redis cannot take it ({type(error).__name__})")
     unavailable.__cause__ = error
     return unavailable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -25,8 +25,15 @@ class Linking(BaseModel):
     model_config = _STRICT
 
     mode: Literal["off", "observe", "auto"] = Field("observe", description="observe records what auto would send")
-    window_hours: float = Field(24, gt=0, description="How long before an incident a deployment may have finished")
+    window_hours: float = Field(
+        24, gt=0, allow_inf_nan=False, description="How long before an incident a deployment may have finished"
+    )
     environments: tuple[str, ...] = Field(("prod*",), description="Where an incident without env is looked for")
+
+
+MOST_DAYS = 36_500
+Days = Annotated[float, Field(ge=0.0001, le=MOST_DAYS)]
+"""Redis counts in whole seconds and refuses an expiry of 0: at least 8 s, at most a century."""
 
 
 class Retention(BaseModel):
@@ -34,10 +41,13 @@ class Retention(BaseModel):
 
     model_config = _STRICT
 
-    events_days: float = Field(7, gt=0, description="Delivered, ignored and superseded events")
-    raw_days: float = Field(3, ge=0, description="Bodies as received; 0 keeps none, dead letters keep theirs")
-    dead_letters_days: float = Field(90, gt=0, description="Dead letters and their bodies")
-    memory_days: float = Field(180, gt=0, description="Which facts were reported, to recognise repetitions")
+    events_days: Days = Field(7, description="Delivered, ignored and superseded events")
+    raw_days: float = Field(
+        3, ge=0, le=MOST_DAYS, description="Bodies as received; 0 keeps none, dead letters keep theirs"
+    )
+    dead_letters_days: Days = Field(90, description="Dead letters and their bodies")
+    dead_letters_max: int = Field(100_000, ge=1, description="Most dead letters; beyond it the oldest are dropped")
+    memory_days: Days = Field(180, description="Which facts were reported, to recognise repetitions")
 
 
 class Configuration(BaseModel):
@@ -63,8 +73,10 @@ def load(path: Path) -> tuple[Configuration, Mapping[str, Endpoint]]:
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror} (DORA_BRIDGE_CONFIG)") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
-    return parse(content or {}, str(path))
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigurationError(f"{path}: not YAML{place}") from error
+    return parse({} if content is None else content, str(path))
 
 
 def parse(content: object, where: str) -> tuple[Configuration, Mapping[str, Endpoint]]:
@@ -85,9 +97,12 @@ def _endpoints(configured: Mapping[str, Mapping[str, Any]], where: str) -> Mappi
         kind = options.pop("kind", DEFAULT_ENDPOINTS.get(name))
         if not name.replace("-", "").isalnum() or not name.isascii() or name != name.lower():
             raise ConfigurationError(f"{where}: endpoints.{name}: a name has lower-case letters, digits and hyphens")
-        if kind not in SOURCES:
+        if name.endswith("-file"):
+            problem = "a name does not end in -file, as variables of secret files do"
+            raise ConfigurationError(f"{where}: endpoints.{name}: {problem}")
+        if not isinstance(kind, str) or kind not in SOURCES:
             raise ConfigurationError(f"{where}: endpoints.{name}.kind: {_not_one_of(kind, SOURCES)}")
-        if name == "jsm":
+        if name == "jsm" and kind == DEFAULT_ENDPOINTS["jsm"]:
             options.setdefault("product", "jsm")
         source = SOURCES[kind]
         try:
@@ -103,17 +118,22 @@ def _problems(error: pydantic.ValidationError, where: str, model: type[BaseModel
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             name = str(problem["loc"][-1])
-            lines.append(f"{where}: {place}: unknown key{_nearest(name, _known_keys(model))}")
+            lines.append(f"{where}: {place}: unknown key{_nearest(name, _known_keys(model, problem['loc']))}")
         else:
             lines.append(f"{where}: {place}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 
-def _known_keys(model: type[BaseModel]) -> set[str]:
-    """All keys that this schema has anywhere."""
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return {key for part in parts for key in part.get("properties", {})}
+def _known_keys(model: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:
+    """The keys that are known beside the last one of this place."""
+    schema = part = model.model_json_schema()
+    for step in place[:-1]:
+        part = part["items"] if isinstance(step, int) else part.get("properties", {}).get(step, part)
+        part = part.get("additionalProperties") or part
+        (part,) = [one for one in part.get("anyOf", [part]) if one.get("type") != "null"]
+        part = schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+    known: Iterable[str] = part["properties"]
+    return known
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -139,4 +159,4 @@ def json_schema() -> dict[str, Any]:
         options["title"] = f"Endpoint of kind {name}"
         kinds.append(options)
     schema["properties"]["endpoints"]["additionalProperties"] = {"anyOf": kinds}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "bridge.yaml", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "bridge.yaml"}

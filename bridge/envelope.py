@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure
 
@@ -25,6 +25,7 @@ VERSION = 1
 
 State = Literal["waiting", "delivered", "ignored", "superseded", "dead_lettered", "discarded"]
 """Where a statement stands: waiting for Datadog, or at one of its ends."""
+STATES: tuple[State, ...] = get_args(State)
 
 _MICROSECOND = 1_000
 _PHASE = 3_000_000_000_000_000

@@ -7,6 +7,10 @@
         SignatureMismatch       401  well-formed, but no secret of ours made it (503 for PagerDuty)
         PayloadInvalid          202  authentic, but no truthful fact can be made of it: a dead letter
       LedgerUnavailable         503  Redis did not take it in time
+      AdminError              a person asked for something that cannot be done; `admin.py` turns it into a status
+        Unknown                 404  no such event
+        NotNow                  409  not in the state it is in
+        Invalid                 422  what was asked for makes no sense, or would not be true
       ConfigurationError        at start, never later
 
 Messages name fields, settings and rules. They never contain secrets, signature headers or values of a payload,
@@ -48,6 +52,28 @@ class PayloadInvalid(IntakeError):
 
 class LedgerUnavailable(BridgeError):
     reason = "ledger_unavailable"
+
+
+class AdminError(BridgeError):
+    reason = "refused"
+
+
+class Unknown(AdminError):
+    reason = "unknown"
+
+
+class NotNow(AdminError):
+    reason = "not_now"
+
+
+class Invalid(AdminError):
+    """`field` names what is wrong, where it is one value."""
+
+    reason = "invalid"
+
+    def __init__(self, detail: str, field: str = "") -> None:
+        super().__init__(detail)
+        self.field = field
 
 
 class ConfigurationError(BridgeError):

@@ -16,7 +16,7 @@ import pydantic
 import pydantic_core
 
 from bridge import rules as rules_
-from bridge.dora import ChangeFailure, Deployment, Fact, Withdrawal
+from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Withdrawal
 from bridge.envelope import Envelope, identity
 from bridge.errors import PayloadInvalid
 from bridge.rules import Rule
@@ -126,10 +126,10 @@ def receive(
         )
         if not ruled:
             return Receipt([wrap(id=note_id, state="ignored", reason=dropped, rule=rule)], note_id)
-        if any(_older_than(fact, endpoint.options.ignore_older_than_hours, now) for fact in ruled):
+        facts = [truthful(fact, now) for fact in ruled]
+        if any(_older_than(fact, endpoint.options.ignore_older_than_hours, now) for fact in facts):
             reason = "it finished longer ago than ignore_older_than_hours"
             return Receipt([wrap(id=note_id, state="ignored", reason=reason, rule=rule)], note_id)
-        facts = [truthful(fact, now) for fact in ruled]
     except (PayloadInvalid, pydantic.ValidationError, ValueError) as error:
         return Receipt([wrap(id=note_id, state="dead_lettered", reason=_why(error))], note_id)
 
@@ -148,8 +148,10 @@ def truthful(fact: Fact, now: int) -> Fact:
     """
     if isinstance(fact, ChangeFailure | Withdrawal):
         return fact
-    for name in ("started_at", "finished_at"):
-        time = getattr(fact, name)
+    times = {"started_at": fact.started_at, "finished_at": fact.finished_at}
+    if isinstance(fact, Failure) and fact.revision:
+        times["the time of the event"] = fact.revision
+    for name, time in times.items():
         if time is not None and time < _TOO_OLD:
             raise PayloadInvalid(f"{name} is before 2010: a wrong unit?")
         if time is not None and time > now + _FUTURE:
@@ -174,7 +176,7 @@ def _ruled(rules: Sequence[Rule], facts: Sequence[Fact], traits: Mapping[str, An
 
 
 def _older_than(fact: Fact, hours: float, now: int) -> bool:
-    return bool(hours) and isinstance(fact, Deployment) and fact.finished_at < now - int(hours * 3600) * SECOND
+    return bool(hours) and isinstance(fact, Deployment) and now - fact.finished_at > hours * 3600 * SECOND
 
 
 def _settled_here(envelope: Envelope, application_key: bool, raw: str) -> Envelope:
@@ -190,8 +192,13 @@ def _settled_here(envelope: Envelope, application_key: bool, raw: str) -> Envelo
 
 
 def _json_of(delivery: Delivery) -> bytes:
-    """The JSON: the body itself, or the field `payload` of a form (GitHub's second content type)."""
-    if delivery.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    """The JSON: the body itself, or the field `payload` of a form (GitHub's second content type).
+
+    A body that begins like an object is no form, whatever its type says: curl calls everything a form.
+    """
+    if delivery.body.lstrip()[:1] == b"{":
+        return delivery.body
+    if delivery.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
         fields = parse_qs(delivery.body.decode("utf-8", "replace"))
         if len(fields.get("payload", ())) != 1:
             raise PayloadInvalid("a form without exactly one field `payload`")

@@ -4,9 +4,13 @@ Every name is listed here. Fields come from closed sets or are ids and numbers o
 values of a payload.
 
     webhook.accepted  webhook.ignored  webhook.duplicate  webhook.dead_lettered  webhook.refused  webhook.unavailable
-    delivery.attempted  delivery.dead_lettered
+    webhook.failed
+    delivery.attempted  delivery.dead_lettered  delivery.failed
+    dead_letters.expiring  dead_letters.expired
+    admin.logged_in  admin.refused  admin.acted  admin.failed
     destination.held  destination.parked  destination.open
-    process.started  process.stopping  process.stopped  drain.failed  drain.lane_lost  redis.unavailable
+    process.started  process.stopping  process.stopped  process.without_endpoints
+    drain.lane_lost  redis.unavailable
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class JsonLines(logging.Formatter):
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            # of libraries, the first line: asyncio puts the text of an exception below it
+            "event": record.getMessage().partition("\n")[0],
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:

@@ -17,6 +17,19 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 
+def check(url: str) -> None:
+    """Raises: ValueError for a URL of which no client can be made. Its message does not repeat the URL."""
+    try:
+        known = urlsplit(url).scheme in ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+        # only a client knows all that can be wrong with its URL; this one never connects
+        impatient(url).connection_pool.make_connection()
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        problem = "not a redis://, rediss://, unix:// or redis+sentinel:// URL"
+        raise ValueError(f"{problem}, or its password is not URL-encoded")
+
+
 def impatient(url: str) -> redis.asyncio.Redis:
     """A client for request handling: it fails within a second instead of waiting for Redis to come back."""
     return _connect_async(url, timeout_s=1.0, retry=AsyncRetry(NoBackoff(), 1))
@@ -61,10 +74,12 @@ def _sentinel(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]],
     name, _, password = user.partition(":")
     sentinels = []
     for host in hosts.split(","):
-        address, _, port = host.partition(":")
-        sentinels.append((address, int(port or 26379)))
+        address, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "26379")
+        sentinels.append((address.strip("[]"), int(port)))
     service, _, database = parts.path.strip("/").partition("/")
     options = dict(options, db=int(database or 0), ssl=parts.scheme.startswith("rediss"))
     if password:
         options |= {"username": unquote(name) or None, "password": unquote(password)}
-    return sentinels, service or "mymaster", options
+    # user and password are those of Redis; sentinels are asked without
+    asking = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "ssl")}
+    return sentinels, service or "mymaster", {**options, "sentinel_kwargs": asking}

@@ -8,25 +8,45 @@ from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure
+from bridge.errors import PayloadInvalid
 from bridge.ids import one_of_several
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+_PLACEHOLDER = re.compile(r"\$([1-9])", re.ASCII)
 
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Globs = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+_SEVERAL = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+Globs = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _SEVERAL]}),
+]
+Value = Annotated[str, Field(min_length=1)]
 
 
 class Match(BaseModel):
     """Globs (`*`, `?`; case counts), one or a list of alternatives for each; all that are given must match."""
 
     model_config = _STRICT
+
+    _order: tuple[str, ...] = ()
 
     endpoint: Globs = Field((), description="Name of the endpoint, the last part of its URL")
     kind: Globs = Field((), description="Kind of event, e.g. deployment_status or incident.triggered")
@@ -39,19 +59,41 @@ class Match(BaseModel):
     application: Globs = Field((), description="Name of the Argo CD application")
     labels: Globs = Field((), description="Any one label, e.g. tier=web or pagerduty_service:PXYZ")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_order(cls, value: Any, build: ModelWrapValidatorHandler[Match]) -> Match:
+        match = build(value)
+        match._order = tuple(value) if isinstance(value, dict) else ()
+        return match
+
+    @property
+    def given(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """Its keys with their globs, in the order of the file, which decides what `$1` is."""
+        return [(name, getattr(self, name)) for name in self._order]
+
+    @property
+    def stars(self) -> int:
+        """How many of `$1`, `$2`, … always have something to stand for."""
+        counts: list[int] = []
+        for _, globs in self.given:
+            counts += [glob.count("*") for glob in globs if "*" in glob]
+            if all("*" in glob for glob in globs):
+                return min(counts)
+        return 0
+
 
 class Set(BaseModel):
     """New values. `$1`, `$2`, … stand for what the stars of the first `match` glob that has stars matched."""
 
     model_config = _STRICT
 
-    service: str | None = Field(None, description="The one service")
-    services: tuple[str, ...] | None = Field(
+    service: Value | None = Field(None, description="The one service")
+    services: tuple[Value, ...] | None = Field(
         None, min_length=1, description="Several services: one event for each deployment"
     )
-    env: str | None = None
-    team: str | None = None
-    version: str | None = None
+    env: Value | None = None
+    team: Value | None = None
+    version: Value | None = None
     tags: tuple[str, ...] = Field((), description="Added to custom_tags, each key:value")
 
     @model_validator(mode="after")
@@ -75,6 +117,9 @@ class Rule(BaseModel):
     def _check(self) -> Rule:
         if (self.set_ is None) == (self.drop is None):
             raise ValueError("give either set or drop")
+        wanted = max(map(int, _PLACEHOLDER.findall(repr(self.set_))), default=0)
+        if wanted > self.match.stars:
+            raise ValueError(f"set has ${wanted}, for which match has no star in each case")
         return self
 
 
@@ -82,6 +127,7 @@ def apply(rules: Sequence[Rule], fact: Fact, traits: Mapping[str, Any]) -> tuple
     """The facts that the first matching rule makes of this one, the rule's name, and why it drops (else empty).
 
     A PATCH or DELETE names a record by its id, so only its service and env, which order it, follow the rule.
+    Raises: PayloadInvalid when what a star matched makes no legal value.
     """
     values = _values(fact, traits)
     for number, rule in enumerate(rules, start=1):
@@ -91,7 +137,10 @@ def apply(rules: Sequence[Rule], fact: Fact, traits: Mapping[str, Any]) -> tuple
         name = rule.name or f"rule {number}"
         if rule.drop is not None:
             return (), name, rule.drop
-        return _changed(fact, _filled(rule.set_, captured)), name, ""
+        try:
+            return _changed(fact, _filled(rule.set_, captured)), name, ""
+        except ValidationError as error:
+            raise PayloadInvalid(f"{name} makes an empty or malformed value of what its stars matched") from error
     return (fact,), "", ""
 
 
@@ -114,14 +163,9 @@ def _tuple(value: Any) -> tuple[str, ...]:
 
 def _matches(match: Match, values: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
     captured: tuple[str, ...] = ()
-    for name in match.model_fields_set:
+    for name, globs in match.given:
         found = next(
-            (
-                hit
-                for glob in getattr(match, name)
-                for value in values.get(name, ())
-                if (hit := _regex(glob).fullmatch(value))
-            ),
+            (hit for glob in globs for value in values.get(name, ()) if (hit := _regex(glob).fullmatch(value))),
             None,
         )
         if found is None:
@@ -141,11 +185,7 @@ def _filled(change: Set | None, captured: tuple[str, ...]) -> Set:
         return change or Set()
 
     def fill(text: str) -> str:
-        return re.sub(
-            r"\$(\d)",
-            lambda hit: captured[int(hit[1]) - 1] if 0 < int(hit[1]) <= len(captured) else hit[0],
-            text,
-        )
+        return _PLACEHOLDER.sub(lambda hit: captured[int(hit[1]) - 1], text)
 
     values = change.model_dump(exclude_none=True)
     return Set(

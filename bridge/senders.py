@@ -16,4 +16,6 @@ def signed(endpoint: Endpoint, body: bytes, *, kind: str | None, secret: bytes) 
 def post(url: str, endpoint: Endpoint, body: bytes, *, kind: str | None, secret: bytes) -> httpx.Response:
     """The answer to the signed body. Raises: httpx.TransportError when there is none."""
     headers = signed(endpoint, body, kind=kind, secret=secret)
-    return httpx.post(url, content=body, headers=headers, timeout=10)
+    # as bytes, since httpx takes text for ASCII
+    encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
+    return httpx.post(url, content=body, headers=encoded, timeout=10)

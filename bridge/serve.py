@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Generator
 
 import uvicorn
@@ -14,6 +15,7 @@ from bridge import redis_url
 from bridge.admin import create_internal_app
 from bridge.app import create_app
 from bridge.commit import GroupCommit
+from bridge.dead_letters import DeadLetters
 from bridge.ledger import Ledger
 from bridge.logs import log
 from bridge.settings import Settings
@@ -33,18 +35,23 @@ class Listener(uvicorn.Server):
         yield
 
 
-def listener(app: ASGIApp, address: str) -> Listener:
-    """A server of the app on HOST:PORT, without access log: it costs a quarter of the rate."""
+def bound(address: str) -> socket.socket:
+    """A socket on HOST:PORT. Raises: OSError, where uvicorn would end the process with a code of its own."""
     host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host.strip("[]"), int(port)), family=family)
+
+
+def listener(app: ASGIApp) -> Listener:
+    """A server of the app, without access log: it costs a quarter of the rate."""
     return Listener(
         uvicorn.Config(
             app,
-            host=host.strip("[]"),
-            port=int(port),
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # nothing here asks who the sender says it is
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
             backlog=2048,
@@ -53,9 +60,10 @@ def listener(app: ASGIApp, address: str) -> Listener:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT, then finishes the requests under way."""
-    redis = redis_url.impatient(settings.environment.redis_url)
-    bell = Doorbell(redis_url.impatient(settings.environment.redis_url))
+    """Runs until SIGTERM or SIGINT, then finishes the requests under way. Raises: OSError for an address in use."""
+    sockets = [bound(address) for address in (settings.environment.listen, settings.environment.internal_listen)]
+    redis, bell_redis = (redis_url.impatient(settings.environment.redis_url) for _ in range(2))
+    bell = Doorbell(bell_redis)
     ledger = Ledger(redis, settings.configuration.retention)
     commit = GroupCommit(ledger, bell.ring, timeout_s=COMMIT_TIMEOUT_S)
     stopping = asyncio.Event()
@@ -63,9 +71,13 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
 
-    public = listener(create_app(settings, commit.record, draining=stopping.is_set), settings.environment.listen)
-    internal = listener(create_internal_app(settings, ledger), settings.environment.internal_listen)
-    servers = [asyncio.create_task(one.serve()) for one in (public, internal)]
+    public = listener(create_app(settings, commit.record, draining=stopping.is_set))
+    dead_letters = DeadLetters(redis, settings.configuration.retention)
+    internal = listener(create_internal_app(settings, ledger, dead_letters, bell.ring))
+    servers = [
+        asyncio.create_task(one.serve(sockets=[socket_]))
+        for one, socket_ in zip((public, internal), sockets, strict=True)
+    ]
     stop = asyncio.create_task(stopping.wait())
     log("process.started", listen=settings.environment.listen, endpoints=", ".join(sorted(settings.secrets)))
     await asyncio.wait([stop, *servers], return_when=asyncio.FIRST_COMPLETED)
@@ -75,4 +87,5 @@ async def serve(settings: Settings) -> None:
     stop.cancel()
     await commit.close()
     await redis.aclose()
+    await bell_redis.aclose()
     log("process.stopped")

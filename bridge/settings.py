@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from bridge import configuration
+from bridge import configuration, redis_url
 from bridge.configuration import Configuration
 from bridge.errors import ConfigurationError
 from bridge.source import Endpoint
@@ -29,20 +29,25 @@ _LOOK_AGAIN_S = 1.0
 
 def _listen_address(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdigit() and int(port) < 65536):
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("not HOST:PORT")
     return text
 
 
 def _http_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
-        raise ValueError("not an http or https URL")
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = valid and parts.username is None  # the address is told in logs
+    except ValueError:
+        valid = False  # its message would repeat the value
+    if not valid:
+        raise ValueError("not an http or https URL without credentials")
     return text.rstrip("/")
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"):
-        raise ValueError("not a redis://, rediss://, unix:// or redis+sentinel:// URL")
+    redis_url.check(text)
     return text
 
 
@@ -67,6 +72,7 @@ class Environment(BaseModel):
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
         alias=f"{PREFIX}REDIS_URL",
+        repr=False,  # it may hold a password
         description="redis://, rediss:// or redis+sentinel://",
     )
     listen: Listen = Field("127.0.0.1:8080", alias=f"{PREFIX}LISTEN", description="Public listener, HOST:PORT")
@@ -139,7 +145,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     Raises: ConfigurationError naming each variable or key that is wrong.
     """
     aliases = [str(info.alias) for info in Environment.model_fields.values()]
-    given = {name: environ[name] for name in aliases if environ.get(name)}
+    # without the line feed at the end that a value read from a file often has: a key with one makes no header
+    given = {name: value for name in aliases if (value := environ.get(name, "").strip())}
     try:
         environment = Environment.model_validate(given)
     except pydantic.ValidationError as error:
@@ -175,7 +182,8 @@ def _secrets_of(environ: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -
 
 def _one_or_several(environ: Mapping[str, str], variable: str) -> Secrets | None:
     """The secrets of a variable or of the file that its `_FILE` variant names; None if neither is set."""
-    inline, path = environ.get(variable, ""), environ.get(variable + _FILE, "")
+    # blanks alone are no secret: anybody could sign with an empty one
+    inline, path = environ.get(variable, "").strip(), environ.get(variable + _FILE, "").strip()
     if inline and path:
         raise ConfigurationError(f"give {variable} or {variable}{_FILE}, not both")
     if inline:
@@ -190,15 +198,15 @@ def _one_or_several(environ: Mapping[str, str], variable: str) -> Secrets | None
 
 
 def _parsed(text: str, variable: str) -> tuple[bytes, ...]:
-    if not text.lstrip().startswith("["):
-        return (text.strip().encode(),)
+    if not text.startswith("["):
+        return (text.encode("utf-8", "surrogateescape"),)
     try:
         values: Any = json.loads(text)
     except ValueError:
         values = None
     if not (isinstance(values, list) and values and all(isinstance(one, str) and one.strip() for one in values)):
         raise ConfigurationError(f"{variable}: neither one secret nor a JSON list of secrets")
-    return tuple(one.strip().encode() for one in values)
+    return tuple(one.strip().encode("utf-8", "surrogateescape") for one in values)
 
 
 def _problems(error: pydantic.ValidationError) -> str:

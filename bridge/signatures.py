@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import re
@@ -42,7 +43,7 @@ class HmacSha256:
         presented = self._presented(headers)
         for position, secret in enumerate(secrets, start=1):
             expected = hmac.digest(secret, body, "sha256")
-            # any() would stop at the first match, which tells nothing but the order of signatures
+            # stopping at the first match tells a sender no more than which of its own signatures it was
             if any(hmac.compare_digest(expected, signature) for signature in presented):
                 return position
         raise SignatureMismatch(f"{self.header} matches none of the {len(secrets)} configured secrets")
@@ -69,7 +70,7 @@ class SharedToken:
 
     def sign(self, body: bytes, secret: bytes) -> dict[str, str]:
         """The header that the sender would add; the body plays no part."""
-        return {self.header: "Bearer " + secret.decode("utf-8")}
+        return {self.header: "Bearer " + secret.decode("latin-1")}
 
     def verify(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes]) -> int:
         """Position, from 1, of the secret that was presented.
@@ -83,10 +84,13 @@ class SharedToken:
         raise SignatureMismatch(f"{self.header} matches none of the {len(secrets)} configured secrets")
 
     def _presented(self, headers: Mapping[str, str]) -> bytes:
-        scheme, _, value = headers.get(self.header, "").strip().partition(" ")
-        value = value.strip()
+        scheme, _, value = headers.get(self.header, "").strip(" \t").partition(" ")
+        value = value.strip(" \t")
         if scheme.lower() == "bearer" and value:
-            return value.encode("utf-8", "surrogateescape")
+            # header values are bytes, which reach us decoded as latin-1: this gives back what was sent. So a part
+            # of a character may look like a blank above: only those of HTTP are stripped
+            with contextlib.suppress(UnicodeEncodeError):
+                return value.encode("latin-1")
         if scheme.lower() == "basic" and value:
             try:
                 _, colon, password = base64.b64decode(value, validate=True).partition(b":")

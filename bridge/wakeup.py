@@ -6,6 +6,7 @@ process dies between the ledger's write and this one, the sweep of a worker asks
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from redis import Redis as BlockingRedis
@@ -53,6 +54,6 @@ class Doorbell:
         info = await self._redis.info("server")
         never_used = BlockingRedis(host="never-used.invalid")
         queue = Queue(QUEUE, connection=never_used, serializer=JSONSerializer)
-        major, minor, patch = (int(part) for part in str(info["redis_version"]).split("."))
-        queue.redis_server_version = (major, minor, patch)
+        digits = [int(part) for part in re.findall(r"\d+", str(info["redis_version"]))]
+        queue.redis_server_version = (digits[0], digits[1], digits[2]) if len(digits) > 2 else (6, 2, 0)
         return queue

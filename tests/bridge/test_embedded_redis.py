@@ -117,9 +117,7 @@ class TestServer:
     def test_a_ctrl_c_for_its_owner_does_not_reach_it(self, server: PrivateRedis) -> None:
         assert os.getpgid(server.pid) != os.getpgid(0)
 
-    def test_a_paused_server_can_be_stopped(
-        self, server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_paused_server_can_be_stopped(self, server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(embedded_redis, "STOP_TIMEOUT_S", 0.1)
         pid = server.pid
         os.kill(pid, signal.SIGSTOP)
@@ -160,9 +158,7 @@ class TestStart:
         server.start()
         assert ask(server, "PING") is True
 
-    def test_gives_up_on_a_server_that_never_answers(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_gives_up_on_a_server_that_never_answers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(embedded_redis, "START_TIMEOUT_S", 0.1)
         program(tmp_path / "mute", "exec sleep 60")
         with pytest.raises(ConfigurationError, match="did not answer in time"):

@@ -50,15 +50,11 @@ def test_every_id_is_legal_and_stable(parts: list[str], instance: str) -> None:
 
 
 def test_records_of_several_services_have_ids_of_their_own() -> None:
-    assert one_of_several("gh-dep-0186853002-000145988746", "checkout") == (
-        "gh-dep-0186853002-000145988746-c7761e58"
-    )
+    assert one_of_several("gh-dep-0186853002-000145988746", "checkout") == ("gh-dep-0186853002-000145988746-c7761e58")
 
 
 @given(st.from_regex(DATADOG, fullmatch=True), st.text(), st.text())
-def test_the_id_of_one_of_several_is_legal_and_differs_by_service(
-    identifier: str, one: str, other: str
-) -> None:
+def test_the_id_of_one_of_several_is_legal_and_differs_by_service(identifier: str, one: str, other: str) -> None:
     assert DATADOG.fullmatch(one_of_several(identifier, one))
     assert (one_of_several(identifier, one) == one_of_several(identifier, other)) == (one == other)
 

@@ -29,9 +29,7 @@ def test_numbered_names_are_datadogs(name: str | int, expected: str) -> None:
     assert severity(name) == expected
 
 
-@pytest.mark.parametrize(
-    "name", ["High", "Major", "P0", "P6", "P10", "SEV-12", "UP1", "Top 1", "0", "6", "12"]
-)
+@pytest.mark.parametrize("name", ["High", "Major", "P0", "P6", "P10", "SEV-12", "UP1", "Top 1", "0", "6", "12"])
 def test_other_names_stay_as_they_are(name: str) -> None:
     assert severity(name) == name
 
