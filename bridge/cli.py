@@ -8,34 +8,44 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import httpx
 from redis.exceptions import RedisError
 
 from bridge import __version__, logs
-from bridge.errors import ConfigurationError
+from bridge.envelope import STATES
+from bridge.errors import AdminError, ConfigurationError, Invalid
 from bridge.settings import Settings, read
 from bridge.source import Endpoint
 
-EXPECTED = (ConfigurationError, RedisError, httpx.TransportError, OSError)
+if TYPE_CHECKING:
+    from bridge.desk import Desk
+
+EXPECTED = (ConfigurationError, RedisError, httpx.TransportError, httpx.InvalidURL, OSError)
 """Errors of the world and of settings: one line on standard error, never a traceback."""
 
 
 def main() -> None:
     try:
         code = commands.main(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"dora-bridge: {error.format_message()}", err=True)
         code = error.exit_code
     except click.Abort:
         code = 130
     except ConfigurationError as error:
         click.echo(f"dora-bridge: {error}", err=True)
         code = 2
+    except AdminError as error:
+        click.echo(f"dora-bridge: {error.detail}", err=True)
+        code = 2 if isinstance(error, Invalid) else 1
     except EXPECTED as error:
         click.echo(f"dora-bridge: {type(error).__name__}: {error}", err=True)
         code = 1
@@ -135,7 +145,9 @@ def translate(source: str, files: tuple[str, ...], kind: str | None, text: bool)
     for name in files:
         result = dry_run(settings, endpoint, name, _contents(name), kind=kind, now=time.time_ns())
         click.echo(as_text(result) if text else json.dumps(result))
-        worst = max(worst, int(result["outcome"] == "invalid"))
+        if result["outcome"] == "invalid":
+            click.echo(f"dora-bridge: {name}: {result['reason']}", err=True)
+            worst = 1
     return worst
 
 
@@ -194,21 +206,30 @@ def events() -> None:
     """The ledger: what was received, and what became of it."""
 
 
+def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, text in reversed(
+        {
+            "source": "Only of this source or endpoint.",
+            "reason": "Only with this reason.",
+            "service": "Only of this service.",
+            "env": "Only of this environment.",
+            "since": "Not before: a time, or an age like 2h or 7d.",
+            "until": "Not after.",
+            "q": "Only with this in an id, version, commit, name, reason or answer.",
+        }.items()
+    ):
+        command = click.option(f"--{name}", help=text)(command)
+    return command
+
+
 @events.command("list")
-@click.option("--source", help="Only of this source.")
-@click.option("--state", help="Only in this state: waiting, delivered, ignored, superseded, dead_lettered.")
+@_filters
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
 @_json_option
-def events_list(source: str | None, state: str | None, limit: int, as_json: bool) -> int:
+def events_list(limit: int, as_json: bool, **given: str | None) -> int:
     """List events, newest first."""
-    from bridge.explain import listed, row
-
-    records = asyncio.run(_with_ledger(lambda ledger: listed(ledger, source=source, state=state, limit=limit)))
-    if as_json:
-        click.echo(json.dumps({"events": records}))
-    else:
-        for record in records:
-            click.echo(row(record))
+    asyncio.run(_with_desk(lambda desk: desk.show("events", given, limit, as_json)))
     return 0
 
 
@@ -217,26 +238,97 @@ def events_list(source: str | None, state: str | None, limit: int, as_json: bool
 @_json_option
 def events_show(identifier: str, as_json: bool) -> int:
     """Explain one event: ID is one of the ledger, or the one that Datadog has."""
-    from bridge.explain import explanation, story
-
-    record = asyncio.run(_with_ledger(lambda ledger: ledger.find(identifier)))
-    if record is None:
-        click.echo(f"dora-bridge: the ledger knows no event {identifier}", err=True)
-        return 1
-    click.echo(json.dumps(explanation(record)) if as_json else story(explanation(record)))
+    asyncio.run(_with_desk(lambda desk: desk.explain(identifier, as_json)))
     return 0
 
 
-async def _with_ledger(use: Callable[[Any], Any]) -> Any:
-    from bridge import redis_url
-    from bridge.ledger import Ledger
+@commands.group("dead-letters")
+def dead_letters() -> None:
+    """What could not be delivered and waits for a person: look, mend, redrive, discard, export."""
 
-    settings = _settings()
-    redis = redis_url.impatient(settings.environment.redis_url)
-    try:
-        return await use(Ledger(redis, settings.configuration.retention))
-    finally:
-        await redis.aclose()
+
+@dead_letters.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@_json_option
+def dead_letters_list(limit: int, as_json: bool, **given: str | None) -> int:
+    """List dead letters, newest first."""
+    asyncio.run(_with_desk(lambda desk: desk.show("dead_letters", given, limit, as_json)))
+    return 0
+
+
+@dead_letters.command("show")
+@click.argument("identifier", metavar="ID")
+@_json_option
+def dead_letters_show(identifier: str, as_json: bool) -> int:
+    """Explain one dead letter, with its body as received."""
+    asyncio.run(_with_desk(lambda desk: desk.explain(identifier, as_json, dead=True)))
+    return 0
+
+
+@dead_letters.command("redrive")
+@click.argument("identifiers", metavar="[ID…]", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@_filters
+@click.option("--retranslate", is_flag=True, help="Translate the bodies again, with today's rules and code.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Edit an attribute: plain text, or JSON.")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@_json_option
+def dead_letters_redrive(
+    identifiers: tuple[str, ...],
+    everything: bool,
+    retranslate: bool,
+    changes: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **given: str | None,
+) -> int:
+    """Send dead letters again: those named, those that match, or --all. Exit code 1 if one could not be redriven."""
+    filtered = {name: value for name, value in given.items() if value is not None}
+    if bool(identifiers) + bool(filtered) + everything != 1:
+        raise click.UsageError("say which: IDs, or filters like --source and --reason, or --all")
+    edits = dict(map(_edit, changes))
+    mode = "retranslate" if retranslate else ""
+    if identifiers:
+        return int(asyncio.run(_with_desk(lambda desk: desk.redrive_each(identifiers, mode, edits, dry_run, as_json))))
+    return int(asyncio.run(_with_desk(lambda desk: desk.redrive_matching(filtered, mode, edits, dry_run, as_json))))
+
+
+@dead_letters.command("discard")
+@click.argument("identifiers", metavar="ID…", nargs=-1, required=True)
+@_json_option
+def dead_letters_discard(identifiers: tuple[str, ...], as_json: bool) -> int:
+    """End dead letters for good: they are never sent."""
+    return int(asyncio.run(_with_desk(lambda desk: desk.discard(identifiers, as_json))))
+
+
+@dead_letters.command("export")
+@_filters
+@click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-", help="Instead of standard output.")
+def dead_letters_export(output: Any, **given: str | None) -> int:
+    """Write dead letters as JSON lines, oldest first: the explanation and the body of each."""
+    asyncio.run(_with_desk(lambda desk: desk.export(given, output)))
+    return 0
+
+
+def _edit(text: str) -> tuple[str, Any]:
+    """Name and value of `name=value`; the value is JSON where it looks like it, and null leaves the attribute out."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--set {text}: not NAME=VALUE")
+    if value[:1] in ("[", "{") or value in ("null", "true", "false"):
+        try:
+            return name, json.loads(value)
+        except ValueError as error:
+            raise click.UsageError(f"--set {name}: not JSON") from error
+    return name, value
+
+
+async def _with_desk(use: Callable[[Desk], Awaitable[Any]]) -> Any:
+    from bridge.desk import open_desk
+
+    async with open_desk(_settings()) as desk:
+        return await use(desk)
 
 
 def _endpoint(settings: Settings, name: str) -> Endpoint:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from bridge.ledger import Ledger, Record
+from bridge import search
+from bridge.dead_letters import DeadLetters
+from bridge.edits import changes
+from bridge.envelope import Envelope, adjusted, as_opened
+from bridge.ledger import Fact, Ledger, Record, family_of_key
+from bridge.search import Filter, Page, detail_of, reason_of
 from bridge.times import to_rfc3339
 
 _MS = 1_000_000
+_BODY_SHOWN = 100_000
+
+REASONS: Mapping[str, str] = {
+    "auth": "Datadog refused the API key",
+    "rate_limited": "Datadog's rate limit was reached",
+    "invalid": "Datadog refused it as invalid",
+    "not_found": "Datadog does not know the record it is about",
+    "server_error": "Datadog failed",
+    "timeout": "Datadog did not answer in time",
+    "network": "Datadog could not be reached",
+    "deployment_pending": "it waited for its deployment to be delivered",
+    "internal": "the bridge failed on it",
+    "unreadable": "this version of the bridge could not read it",
+    "payload_invalid": "no truthful event could be made of the webhook",
+    "opening_unknown": "it ends an incident whose beginning was never received",
+    "uncounted": "older ones, not counted by reason",
+}
+"""Reasons of dead letters and attempts, in words."""
 
 
-async def listed(
-    ledger: Ledger, *, source: str | None = None, state: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
-    """The newest records, as JSON values."""
-    rows: list[dict[str, Any]] = []
-    async for record in ledger.records(newest=0 if source or state else limit):
-        if (source is None or record.envelope.source == source) and (state is None or record.state == state):
-            rows.append(summary(record))
-            if len(rows) == limit:
-                break
-    return rows
+def listing(name: str, page: Page) -> dict[str, Any]:
+    """One page as JSON values."""
+    row = dead_letter if name == "dead_letters" else summary_at
+    return {name: [row(since, record) for since, record in page.records], "next_cursor": page.next_cursor}
+
+
+def summary_at(_: int, record: Record) -> dict[str, Any]:
+    return summary(record)
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -37,10 +58,16 @@ def summary(record: Record) -> dict[str, Any]:
         "service": ", ".join(envelope.services) or None,
         "env": envelope.attributes.get("env"),
         "state": record.state,
-        "reason": record.reason,
+        "reason": reason_of(record),
+        "detail": detail_of(record) or None,
         "received_at": to_rfc3339(envelope.received_at),
         "attempts": attempts(record.story),
     }
+
+
+def dead_letter(since_ms: int, record: Record) -> dict[str, Any]:
+    """One dead letter in a list."""
+    return {**summary(record), "since": to_rfc3339(since_ms * _MS)}
 
 
 def attempts(story: Sequence[Mapping[str, Any]]) -> int:
@@ -48,12 +75,39 @@ def attempts(story: Sequence[Mapping[str, Any]]) -> int:
     return sum("verdict" in line for line in story)
 
 
-def explanation(record: Record) -> dict[str, Any]:
+async def explained(ledger: Ledger, dead_letters: DeadLetters, identifier: str) -> dict[str, Any] | None:
+    """The explanation of an id of the ledger, or of Datadog's; None if there is no such event."""
+    record = await ledger.find(identifier)
+    if record is None:
+        return None
+    envelope = record.envelope
+    return explanation(
+        record,
+        fact=await ledger.fact(envelope.fact) if envelope.fact else None,
+        original=await dead_letters.original(envelope.id),
+        since_ms=await dead_letters.is_dead(envelope.id),
+        destination=(await ledger.destinations()).get(family_of_key(envelope.key), {}) if envelope.key else {},
+    )
+
+
+def explanation(
+    record: Record,
+    *,
+    fact: Fact | None = None,
+    original: Envelope | None = None,
+    since_ms: int | None = None,
+    destination: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The whole story of one record, as JSON values."""
     envelope = record.envelope
     about = record.raw[0] if record.raw else {}
+    origins = dict(about.get("origins", {}).get(envelope.id, {}))
+    for line in record.story:
+        for name in line.get("edits", ()) if line.get("mode") == "as_sent" else ():
+            origins[name] = f"edited by {line.get('by')}"
     return {
         **summary(record),
+        "since": to_rfc3339(since_ms * _MS) if since_ms is not None else None,
         "delivery": {
             "id": envelope.delivery or None,
             "headers": about.get("headers", {}),
@@ -62,24 +116,111 @@ def explanation(record: Record) -> dict[str, Any]:
             "body_kept": record.raw is not None,
         },
         "rule": envelope.rule or None,
-        "origins": about.get("origins", {}).get(envelope.id, {}),
+        "origins": origins,
         "key": envelope.key or None,
-        "request": {"method": envelope.method, "path": envelope.path, "body": envelope.body}
-        if envelope.method
-        else None,
-        "story": [{**line, "at": to_rfc3339(int(line["at"]) * _MS)} for line in record.story],
-        "next": _next(record),
+        "request": _request(envelope, fact),
+        "edits": changes(original, envelope) if original else {},
+        "story": [{**line, "at": to_rfc3339(int(line["at"]) * _MS), "text": told(line)} for line in record.story],
+        "next": _next(record, destination or {}),
         "siblings": list(record.siblings),
     }
 
 
-def _next(record: Record) -> str:
+def body_of(record: Record) -> dict[str, Any]:
+    """The body as received, as text, for the detail of a dead letter."""
+    if record.raw is None:
+        return {"body": None, "body_bytes": None, "body_truncated": False}
+    body = record.raw[1]
+    return {
+        "body": body[:_BODY_SHOWN].decode("utf-8", "replace"),
+        "body_bytes": len(body),
+        "body_truncated": len(body) > _BODY_SHOWN,
+    }
+
+
+def _request(envelope: Envelope, fact: Fact | None) -> dict[str, Any] | None:
+    """The call as it is, or was, made: an opening's values repeated, a deployment adjusted."""
+    if not envelope.method:
+        return None
+    body = envelope.body
+    if body is not None and fact is not None and envelope.method == "POST" and (fact.opening or fact.adjusted):
+        attributes = (
+            as_opened(envelope.attributes, fact.opening)
+            if fact.opening
+            else adjusted(envelope.attributes, fact.adjusted)
+        )
+        body = {**body, "data": {**body["data"], "attributes": attributes}}
+    return {"method": envelope.method, "path": envelope.path, "body": body}
+
+
+def told(line: Mapping[str, Any]) -> str:
+    """One line of a story as a sentence."""
+    state, reason, by = line.get("state"), str(line.get("reason", "")), line.get("by")
+    words = REASONS.get(reason, reason)
+    if "verdict" in line:
+        return _attempt(line, words)
+    if by == "redelivery" and state == "waiting":
+        return "The sender delivered it again, so it goes out again"
+    if state == "waiting" and by:
+        how = "translated again and redriven" if line.get("mode") == "retranslate" else "redriven"
+        return f"{by}: {'edited and ' if line.get('edits') and line.get('mode') == 'as_sent' else ''}{how}"
+    if state == "dead_lettered" and by:
+        return f"{by}: translated again, and still no truthful event: {words}"
+    sentence = {
+        "waiting": "Waits",
+        "discarded": "Discarded",
+        "superseded": "Superseded",
+        "ignored": "Ignored",
+        "dead_lettered": "Dead letter",
+    }.get(str(state), str(state))
+    return f"{f'{by}: ' if by else ''}{sentence}{f': {words}' if words else ''}"
+
+
+def _attempt(line: Mapping[str, Any], words: str) -> str:
+    status = line.get("status")
+    took = f" after {round(float(line['took_ms']))} ms" if line.get("took_ms") else ""
+    if line["verdict"] == "delivered":
+        late = ", to be processed later" if line.get("reason") == "delayed" else ""
+        return f"Datadog took it{late} ({status}{took})"
+    what = f"{words[:1].upper()}{words[1:]}" if words else "It failed"
+    text = f"{what} ({status}{took})" if status else f"{what}{took}"
+    if line.get("state") == "dead_lettered":
+        return f"{text}: a dead letter now" if line["verdict"] == "rejected" else f"{text}, and patience ended"
+    if line.get("blocked"):
+        return f"{text}: held until Datadog takes calls again"
+    if line.get("due"):
+        wait_s = (int(line["due"]) - int(line["at"])) / 1000
+        return f"{text}: tried again after {duration(wait_s)}"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """About how long, in one or two units."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = int(seconds % size // part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{round(seconds)} s"
+
+
+def _next(record: Record, destination: Mapping[str, str]) -> str:
     """What happens next, in a sentence."""
     state = record.state
     if state == "waiting":
+        held = destination.get("state", "open")
+        until_ms = int(float(destination.get("until") or 0))
+        probe = f"; one call looks at {to_rfc3339(until_ms * _MS)[:19]}Z" if until_ms > time.time() * 1000 else ""
+        if held == "parked":
+            return f"it waits until Datadog accepts the key: {destination.get('reason') or 'auth'}{probe}"
+        if held == "held":
+            why = REASONS.get(destination.get("reason", ""), destination.get("reason", ""))
+            return f"it waits until Datadog takes calls again: {why}{probe}"
         due = int(record.story[-1].get("due", 0)) if record.story else 0
-        wait_s = due / 1000 - time.time()
-        if wait_s > 0:
+        if due > time.time() * 1000:
             return f"it is tried again at {to_rfc3339(due * _MS)}"
         return "it is sent when it is the first of its key and Datadog takes calls"
     return {
@@ -94,19 +235,22 @@ def _next(record: Record) -> str:
 def row(summary: Mapping[str, Any]) -> str:
     """One line of text."""
     where = f"{summary['service'] or '-'}/{summary['env'] or '-'}"
-    reason = f" ({summary['reason']})" if summary["reason"] else ""
-    return f"{summary['received_at'][:19]}Z  {summary['state']:13} {summary['id']:48} {where}{reason}"
+    why = ": ".join(filter(None, (summary["reason"], (summary["detail"] or "").replace("\n", " ")[:120])))
+    at = summary.get("since") or summary["received_at"]
+    return f"{at[:19]}Z  {summary['state']:13} {summary['id']:48} {where}{f' ({why})' if why else ''}"
 
 
 def story(explained: Mapping[str, Any]) -> str:
     """The explanation as text."""
     delivery = explained["delivery"]
+    why = ": ".join(filter(None, (explained["reason"], explained["detail"])))
     lines = [
-        f"{explained['id']}: {explained['state']}" + (f" ({explained['reason']})" if explained["reason"] else ""),
-        f"  received   {explained['received_at']} on /webhooks/{explained['endpoint']}, {explained['kind'] or 'no kind'}",
+        f"{explained['id']}: {explained['state']}" + (f" ({why[:300]})" if why else ""),
+        f"  received   {explained['received_at']} on /webhooks/{explained['endpoint']}: {explained['kind'] or '-'}",
         f"  delivery   {delivery['id'] or 'without an id'}, secret {delivery['secret'] or '-'}",
     ]
     lines += [f"             {name}: {value}" for name, value in delivery["headers"].items()]
+    lines += [f"             ?{name}={value}" for name, value in delivery["query"].items()]
     lines.append(f"  rule       {explained['rule'] or 'none matched'}")
     if explained["request"]:
         request = explained["request"]
@@ -115,12 +259,36 @@ def story(explained: Mapping[str, Any]) -> str:
         for name, value in attributes.items():
             origin = explained["origins"].get(name)
             lines.append(f"             {name} = {value}" + (f"   <- {origin}" if origin else ""))
+    for name, change in explained["edits"].items():
+        lines.append(f"  edited     {name}: {change['from']} -> {change['to']}")
     for line in explained["story"]:
-        told = [str(line[name]) for name in ("verdict", "status", "reason", "by") if line.get(name)]
-        lines.append(f"  {line['at']:24} {line['state']}: {' '.join(told)}")
+        lines.append(f"  {line['at']:24} {line['text']}")
+        for name, change in line.get("edits", {}).items():
+            lines.append(f"             {name}: {change['from']} -> {change['to']}")
         if line.get("answer"):
             lines.append(f"             Datadog: {line['answer'][:300]}")
     lines.append(f"  next       {explained['next']}")
     if explained["siblings"]:
         lines.append(f"  see also   {', '.join(explained['siblings'])}")
     return "\n".join(lines)
+
+
+def audited(line: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the audit trail."""
+    return {**line, "at": to_rfc3339(int(line["at"]) * _MS)}
+
+
+async def exported(ledger: Ledger, dead_letters: DeadLetters, asked: Filter, cursor: str = "") -> AsyncIterator[str]:
+    """Each dead letter that a filter selects as a line of JSON: its explanation and its body as received."""
+    next_cursor: str | None = cursor
+    while next_cursor is not None:
+        page = await search.page(
+            ledger, search.DEAD_LETTERS, asked, limit=100, cursor=next_cursor, oldest_first=True, with_stories=False
+        )
+        next_cursor = page.next_cursor
+        for _, brief in page.records:
+            record = await ledger.find(brief.envelope.id)
+            whole = await explained(ledger, dead_letters, brief.envelope.id)
+            if record is not None and whole is not None:
+                body = record.raw[1].decode("utf-8", "replace") if record.raw else None
+                yield json.dumps({**whole, "body": body}, separators=(",", ":")) + "\n"

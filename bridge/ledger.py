@@ -291,12 +291,6 @@ class Ledger:
         """This worker process ends."""
         await self._redis.zrem("dora:workers", worker)
 
-    async def prune(self) -> None:
-        """Takes out of the lists what has expired."""
-        now = _now_ms()
-        events = now - int(self._retention.events_days * _DAY_S * 1000)
-        await self._redis.zremrangebyscore("dora:settled", 0, events)
-
     # -- looking
 
     async def last_line(self, identifier: str) -> Mapping[str, Any]:

@@ -49,19 +49,8 @@ EVENT_AGE = Histogram(
     buckets=(0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400),
     registry=REGISTRY,
 )
+DEAD_LETTERS_EXPIRED = Counter(
+    "dora_bridge_dead_letters_expired", "Dead letters that were dropped for age or number", registry=REGISTRY
+)
 BUILD_INFO = Gauge("dora_bridge_build_info", "Always 1", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)
-
-KNOWN_KINDS = 64
-"""Kinds are names that vendors add over time: beyond so many, further ones are counted as `other`."""
-_kinds: set[str] = set()
-
-
-def kind_label(kind: str) -> str:
-    """The kind itself, or `other` once there have been too many of them."""
-    if kind in _kinds:
-        return kind
-    if len(_kinds) < KNOWN_KINDS and len(kind) <= 64:
-        _kinds.add(kind)
-        return kind
-    return "other"

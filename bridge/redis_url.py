@@ -74,7 +74,9 @@ def _sentinel(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]],
     name, _, password = user.partition(":")
     sentinels = []
     for host in hosts.split(","):
-        address, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "26379")
+        address, colon, port = host.rpartition(":")
+        if not colon or port.endswith("]"):  # no port, or the middle of an IPv6 address
+            address, port = host, "26379"
         sentinels.append((address.strip("[]"), int(port)))
     service, _, database = parts.path.strip("/").partition("/")
     options = dict(options, db=int(database or 0), ssl=parts.scheme.startswith("rediss"))

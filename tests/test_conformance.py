@@ -335,7 +335,24 @@ PAGERDUTY: dict[str, Outcome] = {
             custom_tags=["pagerduty_incident:37", "pagerduty_service:PNE3JZM", "urgency:low", "resolved_by:user"],
         )
     ],
-    "incident.resolved.merged.derived": IGNORED,  # no recovery; and nothing to withdraw in an empty ledger
+    "incident.resolved.merged.derived": [  # sent only if its opening was
+        posted(
+            "failure",
+            "2025-04-07T03:47:13Z",
+            "2025-04-07T03:49:36.358Z",
+            id="pagerduty-incident-Q2CKYRLH85UNN4",
+            name="Test",
+            services=["Webhook Tester"],
+            severity="Low",
+            custom_tags=[
+                "pagerduty_incident:37",
+                "pagerduty_service:PNE3JZM",
+                "urgency:low",
+                "resolved_by:user",
+                "merged_into:Q3B15VLMF3ASBD",
+            ],
+        )
+    ],
     "incident.responder.added": IGNORED,
     "incident.status_update_published": IGNORED,
     "incident.triggered.2021-no-created_at": [
@@ -538,13 +555,13 @@ def test_by_default_github_reports_only_successful_deployment_statuses() -> None
         assert outcome(DEFAULTS, "github", body, expected) == expected, file
 
 
-def test_by_default_argo_cd_ignores_what_is_older_than_a_day() -> None:
+def test_saved_bodies_are_shown_however_old_with_a_remark() -> None:
     for file, expected in ARGOCD.items():
         body = (SAMPLES / "argocd" / f"rendered.{file}.json").read_bytes()
         deploys = isinstance(expected, list) and any(row["call"].startswith("POST") for row in expected)
         found = dry_run(DEFAULTS, DEFAULTS.endpoints["argocd"], file, body, kind=None, now=NOW)
         if deploys:
-            assert (found["outcome"], "ignore_older_than_hours" in found["reason"]) == ("ignored", True), file
+            assert (found["outcome"], "ignore_older_than_hours" in found["reason"]) == ("events", True), file
 
 
 def test_no_sample_is_left_out() -> None:

@@ -25,6 +25,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from bridge import redis_url
+from bridge.dead_letters import DeadLetters
 from bridge.errors import ConfigurationError
 from bridge.ledger import Head, Ledger
 from bridge.logs import log
@@ -97,6 +98,7 @@ class Process:
         redis = redis_url.patient(environment.redis_url)
         self._redis = redis
         self._ledger = Ledger(redis, self._settings.configuration.retention)
+        self._dead_letters = DeadLetters(redis, self._settings.configuration.retention)
         self._bell = Doorbell(redis)
         self._destination = Destination(redis)
         self._courier = Courier(environment.concurrency)
@@ -140,7 +142,7 @@ class Process:
                 if await self._ledger.sweep():
                     await self._bell.ring()
                 if round_ % PRUNE_EVERY == 0:
-                    await self._ledger.prune()
+                    await self._dead_letters.prune()
                 round_ += 1
             except (RedisError, OSError) as error:
                 log("redis.unavailable", logging.WARNING, reason=type(error).__name__)

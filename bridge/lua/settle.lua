@@ -38,7 +38,9 @@ for i = 3, #ARGV, 9 do
       redis.call('EXPIRE', P .. 'event:' .. id, ttl)
       if state == 'dead_lettered' then
         redis.call('ZADD', P .. 'dead', now, id)
-        redis.call('EXPIRE', P .. 'raw:' .. id, ttl)
+        -- several statements of one webhook share a body
+        local ok, raw = pcall(function() return cjson.decode(redis.call('GET', P .. 'event:' .. id)).raw end)
+        redis.call('EXPIRE', P .. 'raw:' .. (ok and raw or id), ttl)
       end
       local next_head = seen[lane] == 'mine' and head(P, lane, key, now)
       if next_head then

@@ -69,14 +69,6 @@ def test_same_calls_as_the_web_process(name: str) -> None:
             'there is no schema: expected "dora-bridge.argocd/v1", or an object app',
         ),
         (
-            "pagerduty",
-            fixture("pagerduty", "incident.resolved.merged"),
-            None,
-            "ignored",
-            "incident.resolved",
-            "it was merged into another incident, and not reported as a failure before",
-        ),
-        (
             "opsgenie",
             fixture("opsgenie", "Close.without-createdAt"),
             None,
@@ -84,20 +76,28 @@ def test_same_calls_as_the_web_process(name: str) -> None:
             "Close",
             "no start time in the webhook, and the opening of this incident is not in the ledger",
         ),
-        (
-            "argocd",
-            fixture("argocd", "deployed.single-source"),
-            None,
-            "ignored",
-            "deployed",
-            "it finished longer ago than ignore_older_than_hours",
-        ),
     ],
 )
 def test_no_event(name: str, body: bytes, kind: str | None, outcome: str, told_kind: str, reason: str) -> None:
     found = result(name, body, kind)
     assert (found["outcome"], found["kind"], found["events"]) == (outcome, told_kind, [])
     assert found["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("pagerduty", fixture("pagerduty", "incident.resolved.merged"), "only if its opening was reported"),
+        (
+            "argocd",
+            fixture("argocd", "deployed.single-source"),
+            "posted now it would be ignored: it finished longer ago than ignore_older_than_hours",
+        ),
+    ],
+)
+def test_what_depends_on_more_than_the_body_is_shown_with_a_remark(name: str, body: bytes, reason: str) -> None:
+    found = result(name, body, None)
+    assert (found["outcome"], found["reason"], len(found["events"])) == ("events", reason, 1)
 
 
 def test_a_kind_that_is_given_names_what_could_not_be_read() -> None:
@@ -148,7 +148,10 @@ def test_text_of_an_event() -> None:
             "pagerduty",
             "incident.resolved.merged-with-application-key",
             {"DD_APP_KEY": "x"},
-            ["file.json: incident.resolved: ignored the incident that was merged away was never reported"],
+            [
+                "file.json: incident.resolved: events only if its opening was reported",
+                "  DELETE /api/v2/dora/failure/pagerduty-incident-Q3XKFM7TD0W2PA",
+            ],
         ),
         (
             "argocd",

@@ -31,8 +31,7 @@ from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
-from bridge.sandbox import rules
-from bridge.sandbox import create_sandbox, sandbox_config
+from bridge.sandbox import create_sandbox, rules, sandbox_config
 from bridge.sandbox.incidents import SEARCH_LAG_S
 
 pytestmark = pytest.mark.integration

@@ -190,7 +190,12 @@ def test_how_long_datadog_asks_to_wait(headers: dict[str, str], reset_s: float |
     assert judge("POST", httpx.Response(429, headers=headers)).reset_s == reset_s
 
 
-@given(st.dictionaries(st.sampled_from(["X-RateLimit-Reset", "X-RateLimit-Remaining", "Retry-After"]), st.text("0123456789abc.-+ ²", max_size=9)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["X-RateLimit-Reset", "X-RateLimit-Remaining", "Retry-After"]),
+        st.text("0123456789abc.-+ ²", max_size=9),
+    )
+)
 def test_odd_headers_never_break_the_judgement(headers: dict[str, str]) -> None:
     encoded = {name: value.encode() for name, value in headers.items()}
     for status in (200, 429, 503):

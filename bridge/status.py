@@ -1,0 +1,112 @@
+"""How it goes: what waits, where Datadog stands, who works; for the admin, the page and the gauges of /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from redis.exceptions import RedisError
+
+from bridge.dead_letters import DeadLetters
+from bridge.ledger import Ledger
+from bridge.times import to_rfc3339
+
+_MS = 1_000_000
+_WORST = ("open", "held", "parked")
+CACHE_S = 3.0
+TIMEOUT_S = 1.5
+"""A scrape is answered within this, with `redis_up` 0, if Redis hangs."""
+
+
+async def status(ledger: Ledger, dead_letters: DeadLetters) -> dict[str, Any]:
+    """The answer of `GET /admin/status`. Its cost does not grow with the number of events that wait."""
+    destinations = {family: _destination(fields) for family, fields in (await ledger.destinations()).items()}
+    worst = max(destinations.values(), key=lambda one: _WORST.index(one["state"]))
+    counts, expiry = await ledger.counts(), await dead_letters.expiry()
+    in_hand, overdue = await ledger.lanes()
+    return {
+        "destination": worst,
+        "destinations": destinations,
+        "waiting": counts["waiting"],
+        "in_hand": in_hand,
+        "oldest_age_s": round(await ledger.oldest_age_s(), 3),
+        "lanes_overdue": overdue,
+        "dead_letters": await dead_letters.by_reason(),
+        "dead_letters_total": expiry.count,
+        "dead_letters_max": expiry.most,
+        "expiring": {
+            "soon": expiry.soon,
+            "soonest": to_rfc3339(expiry.soonest_ms * _MS) if expiry.soonest_ms is not None else None,
+            "warning": expiry.is_near,
+        },
+        "workers": await ledger.workers(),
+    }
+
+
+def _destination(fields: Mapping[str, str]) -> dict[str, Any]:
+    state = fields.get("state", "open")
+    if state not in _WORST:
+        state = "open"
+    until = int(float(fields.get("until") or 0))
+    return {
+        "state": state,
+        "until": to_rfc3339(until * _MS) if until and state != "open" else None,
+        "reason": fields.get("reason") or None if state != "open" else None,
+    }
+
+
+class Gauges:
+    """What /metrics tells of Redis, at most CACHE_S old."""
+
+    def __init__(self, look: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        self._look = look
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._seen: Mapping[str, Any] | None = None
+        self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
+
+    async def text(self) -> bytes:
+        """The gauges in Prometheus' text format."""
+        async with self._looking:  # scrapes at the same time share one look
+            if time.monotonic() - self._looked_at >= CACHE_S:
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        self._seen = await self._look()
+                except (RedisError, OSError, TimeoutError):
+                    self._seen = None
+                self._looked_at = time.monotonic()
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Names are told when there are values."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        seen = self._seen
+        yield _gauge("redis_up", "1 if Redis answered in time", "", {"": float(seen is not None)})
+        if seen is None:
+            return
+        in_flight = min(seen["in_hand"], seen["waiting"])
+        waiting = {"waiting": seen["waiting"] - in_flight, "in_flight": in_flight}
+        yield _gauge("events_waiting", "Events in queues, and in the hands of workers", "state", waiting)
+        yield _gauge("oldest_waiting_age_seconds", "Since the oldest of them came in", "", {"": seen["oldest_age_s"]})
+        yield _gauge("lanes_overdue", "Lanes with overdue work that nobody holds", "", {"": seen["lanes_overdue"]})
+        states = {state: float(seen["destination"]["state"] == state) for state in _WORST}
+        yield _gauge("destination_state", "1 for the worst state of Datadog's families of calls", "state", states)
+        yield _gauge("dead_letters", "Dead letters", "reason", seen["dead_letters"])
+        expiring = {"": seen["expiring"]["soon"]}
+        yield _gauge("dead_letters_expiring", "Dead letters that expire within days", "", expiring)
+        yield _gauge("workers", "Worker processes", "state", {"alive": seen["workers"]})
+
+
+def _gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"dora_bridge_{name}", help_text, labels=[label] if label else [])
+    for value, number in values.items():
+        family.add_metric([value] if label else [], number)
+    return family
