@@ -159,6 +159,8 @@ def told(line: Mapping[str, Any]) -> str:
     words = REASONS.get(reason, reason)
     if "verdict" in line:
         return _attempt(line, words)
+    if by == "read-back":
+        return READ_BACK[str(line.get("reason"))]
     if by == "redelivery" and state == "waiting":
         return "The sender delivered it again, so it goes out again"
     if state == "waiting" and by:
@@ -174,6 +176,12 @@ def told(line: Mapping[str, Any]) -> str:
         "dead_lettered": "Dead letter",
     }.get(str(state), str(state))
     return f"{f'{by}: ' if by else ''}{sentence}{f': {words}' if words else ''}"
+
+
+READ_BACK = {
+    "verified": "Found in Datadog's lists",
+    "missing": "Not found in Datadog within a day, although Datadog took it with 202",
+}
 
 
 def _attempt(line: Mapping[str, Any], words: str) -> str:
@@ -223,6 +231,10 @@ def _next(record: Record, destination: Mapping[str, str]) -> str:
         if due > time.time() * 1000:
             return f"it is tried again at {to_rfc3339(due * _MS)}"
         return "it is sent when it is the first of its key and Datadog takes calls"
+    if state == "delivered" and record.reason == "delayed":
+        return "nothing is sent; with an application key it is looked for in Datadog until it is there"
+    if state == "delivered" and record.reason == "missing":
+        return "nothing by itself: ask Datadog's support for it, by its id"
     return {
         "delivered": "nothing: Datadog has it",
         "ignored": "nothing: there is nothing to report",

@@ -22,6 +22,8 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:ring          string   a drain has been asked for and did not start yet, for 5 s
     dora:waiting       zset     ids of all that waits, by time of receipt (ms)
     dora:settled       zset     ids of all that came to an end, by time of receipt (ms)
+    dora:delayed       zset     ids of events answered with 202, by when they are to be looked for (ms)
+    dora:missing       zset     ids of those that were not found in time, by when that was said (ms)
     dora:dead          zset     ids of dead letters, by the time they became so (ms)
     dora:workers       zset     worker processes, by the time of their last sign of life (ms)
     dora:destination:{family}   hash, of `workers/destination.py`: `state`, `until` (ms) and `reason` are read here
@@ -290,6 +292,35 @@ class Ledger:
     async def farewell(self, worker: str) -> None:
         """This worker process ends."""
         await self._redis.zrem("dora:workers", worker)
+
+    # -- reading back
+
+    async def delayed(self, *, most: int, lock_s: float) -> list[str]:
+        """Ids of events to be looked for in Datadog now; none while another process has the lock."""
+        if not await self._redis.set("dora:readback", "1", nx=True, px=int(lock_s * 1000)):
+            return []
+        due = await self._redis.zrangebyscore("dora:delayed", "-inf", _now_ms(), start=0, num=most)
+        return [identifier.decode() for identifier in due]
+
+    async def look_again(self, identifier: str, wait_ms: int) -> None:
+        """It was not found yet."""
+        await self._redis.zadd("dora:delayed", {identifier: _now_ms() + wait_ms}, xx=True)
+
+    async def read_back(self, identifier: str, word: str | None) -> None:
+        """It is `verified` or `missing`; None: nothing is known of it any more."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem("dora:delayed", identifier)
+            if word is not None:
+                line = {"at": _now_ms(), "state": "delivered", "reason": word, "by": "read-back"}
+                pipe.rpush(f"dora:story:{identifier}", json.dumps(line, separators=(",", ":")))
+            if word == "missing":
+                pipe.zadd("dora:missing", {identifier: _now_ms()})
+            pipe.zremrangebyscore("dora:missing", 0, _now_ms() - int(self._retention.events_days * _DAY_S * 1000))
+            await pipe.execute()
+
+    async def missing(self) -> int:
+        """How many events Datadog took with 202 and does not have, of those that are kept."""
+        return int(await self._redis.zcard("dora:missing"))
 
     # -- looking
 

@@ -10,7 +10,8 @@ values of a payload.
     admin.logged_in  admin.refused  admin.acted  admin.failed
     destination.held  destination.parked  destination.open
     process.started  process.stopping  process.stopped  process.without_endpoints
-    drain.lane_lost  redis.unavailable
+    drain.lane_lost  redis.unavailable  process.round_failed
+    readback.verified  readback.missing  readback.unclear
 """
 
 from __future__ import annotations

@@ -52,5 +52,11 @@ EVENT_AGE = Histogram(
 DEAD_LETTERS_EXPIRED = Counter(
     "dora_bridge_dead_letters_expired", "Dead letters that were dropped for age or number", registry=REGISTRY
 )
+READ_BACK = Counter(
+    "dora_bridge_read_back", "Events answered with 202 that were looked for in Datadog", ["outcome"], registry=REGISTRY
+)
+DESTINATION_CHANGES = Counter(
+    "dora_bridge_destination_changes", "Changes of state of a family of calls", ["endpoint", "state"], registry=REGISTRY
+)
 BUILD_INFO = Gauge("dora_bridge_build_info", "Always 1", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)

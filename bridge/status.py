@@ -44,6 +44,7 @@ async def status(ledger: Ledger, dead_letters: DeadLetters) -> dict[str, Any]:
             "soonest": to_rfc3339(expiry.soonest_ms * _MS) if expiry.soonest_ms is not None else None,
             "warning": expiry.is_near,
         },
+        "missing": await ledger.missing(),
         "workers": await ledger.workers(),
     }
 
@@ -100,6 +101,7 @@ class Gauges:
         states = {state: float(seen["destination"]["state"] == state) for state in _WORST}
         yield _gauge("destination_state", "1 for the worst state of Datadog's families of calls", "state", states)
         yield _gauge("dead_letters", "Dead letters", "reason", seen["dead_letters"])
+        yield _gauge("events_missing", "Events answered with 202 that Datadog does not have", "", {"": seen["missing"]})
         expiring = {"": seen["expiring"]["soon"]}
         yield _gauge("dead_letters_expiring", "Dead letters that expire within days", "", expiring)
         yield _gauge("workers", "Worker processes", "state", {"alive": seen["workers"]})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from bridge import metrics
 from bridge.logs import log
 from workers.datadog import Outcome, Reason
 
@@ -90,6 +91,7 @@ class Destination:
             ]
         )
         if before != after:
+            metrics.DESTINATION_CHANGES.labels(family, after.decode()).inc()
             log(
                 f"destination.{after.decode()}",
                 30 if after != b"open" else 20,

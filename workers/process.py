@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -35,12 +36,12 @@ from workers.courier import Courier
 from workers.datadog import build_request
 from workers.destination import Destination
 from workers.drain import Drain
+from workers.readback import FIRST_LOOK_S, ReadBack
 
 SWEEP_S = 1.0
 AGAIN_S = 1.0
 """How long after RQ's worker gave up another one begins."""
-PRUNE_EVERY = 60
-"""Sweeps between two prunings."""
+PRUNE_S = 60.0
 
 
 class Process:
@@ -60,12 +61,15 @@ class Process:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="drains", daemon=True)
         self._stopping = asyncio.Event()
-        self._sweeper: concurrent.futures.Future[None] | None = None
+        self._rounds: list[concurrent.futures.Future[None]] = []
 
     def start(self) -> None:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result()
-        self._sweeper = asyncio.run_coroutine_threadsafe(self._sweep(), self._loop)
+        rounds = [(SWEEP_S, self._sweep), (PRUNE_S, self._dead_letters.prune)]
+        if self._readback is not None:
+            rounds.append((FIRST_LOOK_S / 2, self._readback.round))
+        self._rounds = [asyncio.run_coroutine_threadsafe(self._every(*one), self._loop) for one in rounds]
         log("process.started", worker=self._name, datadog=self._settings.datadog_url)
 
     def request_stop(self) -> None:
@@ -77,8 +81,8 @@ class Process:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for one in self._rounds:
+            one.cancel()
         asyncio.run_coroutine_threadsafe(self._tear_down(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -102,11 +106,17 @@ class Process:
         self._bell = Doorbell(redis)
         self._destination = Destination(redis)
         self._courier = Courier(environment.concurrency)
+        self._looker = Courier(1)
+        self._readback = None
+        if self._app_key is not None:
+            keys = {"api_key": self._api_key, "app_key": self._app_key}
+            self._readback = ReadBack(self._ledger, self._looker, base_url=self._settings.datadog_url, **keys)
 
     async def _tear_down(self) -> None:
         with contextlib.suppress(RedisError, OSError):  # it is forgotten anyway when it gives no sign of life
             await self._ledger.farewell(self._name)
         await self._courier.close()
+        await self._looker.close()
         await self._redis.aclose()
 
     def _build(self, head: Head) -> httpx.Request:
@@ -134,19 +144,22 @@ class Process:
             await self._bell.ring()
 
     async def _sweep(self) -> None:
-        """Each second: a sign of life, and a drain for work that nobody holds. Ends with the process."""
-        round_ = 0
+        """A sign of life, and a drain for work that nobody holds."""
+        self._alive = await self._ledger.sign_of_life(self._name)
+        if await self._ledger.sweep():
+            await self._bell.ring()
+
+    @staticmethod
+    async def _every(seconds: float, round_: Callable[[], Awaitable[None]]) -> None:
+        """Rounds for as long as the process lives, whatever happens in one of them."""
         while True:
             try:
-                self._alive = await self._ledger.sign_of_life(self._name)
-                if await self._ledger.sweep():
-                    await self._bell.ring()
-                if round_ % PRUNE_EVERY == 0:
-                    await self._dead_letters.prune()
-                round_ += 1
+                await round_()
             except (RedisError, OSError) as error:
                 log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
-            await asyncio.sleep(SWEEP_S)
+            except Exception as error:  # noqa: BLE001 - one bad round must not end all later ones
+                log("process.round_failed", logging.ERROR, reason=type(error).__name__)
+            await asyncio.sleep(seconds)
 
 
 class DrainJob(Job):

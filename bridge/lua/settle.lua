@@ -34,6 +34,7 @@ for i = 3, #ARGV, 9 do
       redis.call('ZREM', queue, id)
       redis.call('ZREM', P .. 'waiting', id)
       redis.call('ZADD', P .. 'settled', received, id)
+      if string.find(line, '"reason":"delayed"', 1, true) then redis.call('ZADD', P .. 'delayed', now + 60000, id) end
       redis.call('EXPIRE', P .. 'story:' .. id, ttl)
       redis.call('EXPIRE', P .. 'event:' .. id, ttl)
       if state == 'dead_lettered' then
