@@ -55,8 +55,5 @@ DEAD_LETTERS_EXPIRED = Counter(
 READ_BACK = Counter(
     "dora_bridge_read_back", "Events answered with 202 that were looked for in Datadog", ["outcome"], registry=REGISTRY
 )
-DESTINATION_CHANGES = Counter(
-    "dora_bridge_destination_changes", "Changes of state of a family of calls", ["endpoint", "state"], registry=REGISTRY
-)
 BUILD_INFO = Gauge("dora_bridge_build_info", "Always 1", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)

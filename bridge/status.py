@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from redis.exceptions import RedisError
 
@@ -30,7 +30,7 @@ async def status(ledger: Ledger, dead_letters: DeadLetters) -> dict[str, Any]:
     counts, expiry = await ledger.counts(), await dead_letters.expiry()
     in_hand, overdue = await ledger.lanes()
     return {
-        "destination": worst,
+        "destination": {name: worst[name] for name in ("state", "until", "reason")},
         "destinations": destinations,
         "waiting": counts["waiting"],
         "in_hand": in_hand,
@@ -58,6 +58,7 @@ def _destination(fields: Mapping[str, str]) -> dict[str, Any]:
         "state": state,
         "until": to_rfc3339(until * _MS) if until and state != "open" else None,
         "reason": fields.get("reason") or None if state != "open" else None,
+        "became": {one: int(fields[f"became_{one}"]) for one in _WORST if f"became_{one}" in fields},
     }
 
 
@@ -100,6 +101,13 @@ class Gauges:
         yield _gauge("lanes_overdue", "Lanes with overdue work that nobody holds", "", {"": seen["lanes_overdue"]})
         states = {state: float(seen["destination"]["state"] == state) for state in _WORST}
         yield _gauge("destination_state", "1 for the worst state of Datadog's families of calls", "state", states)
+        changes = CounterMetricFamily(
+            "dora_bridge_destination_changes", "How often a family of calls became so", labels=["endpoint", "state"]
+        )
+        for family, one in seen["destinations"].items():
+            for state, count in one["became"].items():
+                changes.add_metric([family, state], count)
+        yield changes
         yield _gauge("dead_letters", "Dead letters", "reason", seen["dead_letters"])
         yield _gauge("events_missing", "Events answered with 202 that Datadog does not have", "", {"": seen["missing"]})
         expiring = {"": seen["expiring"]["soon"]}

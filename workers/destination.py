@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from bridge import metrics
 from bridge.logs import log
 from workers.datadog import Outcome, Reason
 
@@ -91,7 +90,6 @@ class Destination:
             ]
         )
         if before != after:
-            metrics.DESTINATION_CHANGES.labels(family, after.decode()).inc()
             log(
                 f"destination.{after.decode()}",
                 30 if after != b"open" else 20,

@@ -46,4 +46,5 @@ elseif what == 'failing' then
 end
 if probed then redis.call('DEL', probe) end
 local after, until_after = unpack(redis.call('HMGET', destination, 'state', 'until'))
+if after and after ~= before then redis.call('HINCRBY', destination, 'became_' .. after, 1) end
 return {before, after or 'open', math.max((tonumber(until_after) or 0) - now, 0), failures}

@@ -271,7 +271,7 @@ async def test_the_status(inside: Inside) -> None:
     assert seen["destination"]["state"] == "parked"
     assert seen["destination"]["reason"] == "auth"
     assert seen["destination"]["until"].endswith("Z")
-    assert seen["destinations"]["deployment"] == {"state": "open", "until": None, "reason": None}
+    assert seen["destinations"]["deployment"] == {"state": "open", "until": None, "reason": None, "became": {}}
     assert (seen["waiting"], seen["dead_letters"], seen["workers"]) == (1, {"invalid": 2}, 0)
     assert seen["oldest_age_s"] >= 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from bridge import redis_url
 from bridge.embedded_redis import PrivateRedis
+from bridge.ledger import Ledger
 from workers.datadog import Outcome, Reason, Verdict
 from workers.destination import Destination
 
@@ -80,6 +81,17 @@ async def test_429_holds_everybody_until_the_reset_and_one_probe_opens(world: Wo
     await world.probe(METERED)
     assert await world.state() == "open"
     assert (await world.other.admit(FAMILY, 10)).calls == 3
+
+
+async def test_changes_of_state_are_counted_once(world: World) -> None:
+    await world.probe(OK)
+    for _ in range(3):
+        await world.one.report(FAMILY, [(LIMITED, False)])
+        await world.other.report(FAMILY, [(LIMITED, False)])
+    await world.pass_the_hold()
+    await world.probe(OK)
+    fields = (await Ledger(world.redis).destinations())[FAMILY]
+    assert (fields["became_held"], fields["became_open"]) == ("1", "1")
 
 
 async def test_answers_to_calls_made_before_neither_lengthen_nor_end_a_hold(world: World) -> None:
