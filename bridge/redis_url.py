@@ -37,7 +37,7 @@ def impatient(url: str) -> redis.asyncio.Redis:
 
 def patient(url: str) -> redis.asyncio.Redis:
     """A client for workers: it bridges a restart of Redis of a few seconds."""
-    return _connect_async(url, timeout_s=5.0, retry=AsyncRetry(ExponentialBackoff(cap=1.0, base=0.05), 10))
+    return _connect_async(url, timeout_s=5.0, retry=AsyncRetry(ExponentialBackoff(cap=0.3, base=0.05), 12))
 
 
 def blocking(url: str) -> redis.Redis:

@@ -8,11 +8,12 @@ There are no batches to wait for: whatever is done is settled together with what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -49,7 +50,7 @@ class _Done:
 
 
 class Drain:
-    """One drain of one worker process; `owner` names the process in leases."""
+    """One drain of one worker process. `owner` names it in leases; `unsettled` outlives it."""
 
     def __init__(
         self,
@@ -60,12 +61,14 @@ class Drain:
         *,
         owner: str,
         concurrency: int,
+        unsettled: list[Settlement],
     ) -> None:
         self._ledger = ledger
         self._destination = destination
         self._courier = courier
         self._build = build
         self._owner = owner
+        self._unsettled = unsettled
         self._concurrency = concurrency
         self._window = WINDOW * concurrency
         self._leases: dict[int, float] = {}
@@ -82,42 +85,56 @@ class Drain:
         self._free_until = dict.fromkeys(FAMILIES, 0.0)
         self._gate_opens = dict.fromkeys(FAMILIES, 0.0)
         self._probing = dict.fromkeys(FAMILIES, False)
-        self._look_again_at = 0.0
-        self._fetched_all_until = 0.0
+        self._look_again_at = dict.fromkeys(FAMILIES, 0.0)
+        self._fetched_all_until = dict.fromkeys(FAMILIES, 0.0)
 
     async def run(self, stop: asyncio.Event, alive: Callable[[], int]) -> None:
-        """Drains until nothing is due, the time slice is over, or `stop`. `alive` counts the worker processes."""
+        """Drains until nothing is due, the time slice is over, `stop`, or Redis is gone.
+
+        `alive` counts the worker processes; 0 means that no lane may be taken now. What Redis did not take any more
+        is left in `unsettled`.
+        """
         ends = time.monotonic() + SLICE_S
-        take_at = 0.0
         try:
-            while True:
-                now = time.monotonic()
-                self._closing = stop.is_set() or now >= ends
-                if not self._closing and now >= take_at:
-                    await self._take(alive())
-                    take_at = now + TAKE_AGAIN_S
-                await self._settle()
-                if self._closing and not self._tasks and not self._done:
-                    return
-                if not self._closing:
-                    self._start_ready()
-                    await self._fetch()
-                    await self._ask()
-                    self._start_ready()
-                    if not self._has_work():
-                        return
-                await self._pause(ends)
+            await self._run(ends, stop, alive)
+        except (RedisError, OSError) as error:
+            log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._ledger.release(self._owner, list(self._leases))
+            self._closing = True
+            if self._tasks:
+                await asyncio.wait(self._tasks)  # what was sent has an outcome, and that has to be known
+            with contextlib.suppress(RedisError, OSError):  # leases run out by themselves
+                await self._settle()
+                await self._ledger.release(self._owner, list(self._leases))
+
+    async def _run(self, ends: float, stop: asyncio.Event, alive: Callable[[], int]) -> None:
+        take_at = 0.0
+        while True:
+            now = time.monotonic()
+            self._closing = stop.is_set() or now >= ends
+            if not self._closing and now >= take_at:
+                await self._take(alive())
+                take_at = now + TAKE_AGAIN_S
+            await self._settle()
+            if self._closing and not self._tasks and not self._done:
+                return
+            if not self._closing:
+                self._start_ready()
+                await self._fetch()
+                await self._ask()
+                self._start_ready()
+                if not self._has_work():
+                    return
+            await self._pause(ends)
 
     def _has_work(self) -> bool:
         in_hand = self._tasks or self._done or any(self._ready.values())
-        return bool(in_hand or (self._leases and self._look_again_at - time.monotonic() < TAKE_AGAIN_S))
+        due_soon = min(self._look_again_at.values()) - time.monotonic() < TAKE_AGAIN_S
+        return bool(in_hand or (self._leases and due_soon))
 
     async def _take(self, alive: int) -> None:
+        if not alive:
+            return
         before = time.monotonic()
         lanes = await self._ledger.take(self._owner, alive)
         # a lane of ours whose lease ran out unnoticed (the process was frozen): what is under way has to end first
@@ -125,29 +142,30 @@ class Drain:
         self._lose(relapsed)
         await self._ledger.release(self._owner, sorted(relapsed))
         self._leased([lane for lane in lanes if lane not in relapsed], before)
-        if lanes:
-            self._fetched_all_until = 0.0
+        for family in {family_of(lane) for lane in lanes}:
+            self._fetched_all_until[family] = 0.0
 
     async def _fetch(self) -> None:
-        """Tops up the window; a lane with requests of an earlier lease under way waits until they have ended."""
-        in_hand = sum(map(len, self._ready.values())) + len(self._tasks) + len(self._done)
-        wanted = self._window - in_hand
-        now = time.monotonic()
-        renewal_due = any(deadline - now < LEASE_MS / 2000 for deadline in self._leases.values())
-        nothing_to_gain = wanted < self._window // 4 or now < self._fetched_all_until
-        if not self._leases or (nothing_to_gain and not renewal_due):
-            return
-        lanes = list(self._leases)
-        random.shuffle(lanes)  # so that no lane is always served last when the window is short
-        each = max(8, 4 * wanted // len(lanes)) if wanted > 0 else 0
-        lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=max(0, wanted), each=each)
-        self._leased([lane for lane in lanes if lane not in lost], now)
-        self._lose(lost)
-        self._add(heads)
-        if len(heads) < wanted:
-            wait_s = TAKE_AGAIN_S if due_in_ms is None else due_in_ms / 1000
-            self._fetched_all_until = time.monotonic() + min(wait_s, 0.02)
-            self._look_again_at = time.monotonic() + wait_s
+        """Tops up the window of each family, since one that is held must not keep the others out; renews leases."""
+        for family in FAMILIES:
+            lanes = [lane for lane in self._leases if family_of(lane) == family]
+            in_hand = len(self._ready[family]) + sum(self._in_flight[lane] for lane in lanes)
+            wanted = max(0, self._window - in_hand)
+            now = time.monotonic()
+            renewal_due = any(self._leases[lane] - now < LEASE_MS / 2000 for lane in lanes)
+            nothing_to_gain = wanted < self._window // 4 or now < self._fetched_all_until[family]
+            if not lanes or (nothing_to_gain and not renewal_due):
+                continue
+            random.shuffle(lanes)  # so that no lane is always served last when the window is short
+            each = max(8, 4 * wanted // len(lanes))
+            lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=wanted, each=each)
+            self._leased([lane for lane in lanes if lane not in lost], now)
+            self._lose(lost)
+            self._add(heads)
+            if len(heads) < wanted:
+                wait_s = TAKE_AGAIN_S if due_in_ms is None else due_in_ms / 1000
+                self._fetched_all_until[family] = time.monotonic() + min(wait_s, 0.02)
+                self._look_again_at[family] = time.monotonic() + wait_s
 
     async def _ask(self) -> None:
         """Asks how many calls of each family may go out, where there are some to send and no grant is left."""
@@ -223,23 +241,16 @@ class Drain:
             return
         done, self._done = self._done, []
         before = time.monotonic()
-        is_open = {}
-        for family in FAMILIES:
-            outcomes = [(one.outcome, one.probe) for one in done if family_of(one.head.lane) == family]
-            if outcomes:
-                is_open[family] = await self._destination.report(family, outcomes)
-        settlements = [
-            conclude(
-                one.head,
-                one.outcome,
-                is_open=is_open.get(family_of(one.head.lane), True),
-                took_ms=one.took_ms,
-                now_ms=time.time_ns() // 1_000_000,
-                jitter=random.random(),  # noqa: S311 - spreads retries
-            )
-            for one in done
-        ]
-        lost, heads = await self._ledger.settle(self._owner, settlements)
+        is_open = dict.fromkeys(FAMILIES, True)
+        try:
+            for family in FAMILIES:
+                if outcomes := [(one.outcome, one.probe) for one in done if family_of(one.head.lane) == family]:
+                    is_open[family] = await self._destination.report(family, outcomes)
+            settlements = _concluded(done, is_open)
+            lost, heads = await self._ledger.settle(self._owner, settlements)
+        except BaseException:
+            self._unsettled += _concluded(done, is_open)
+            raise
         for one, settlement in zip(done, settlements, strict=True):
             _tell(one, settlement)
         self._leased([lane for lane in {one.head.lane for one in done} - lost if lane in self._leases], before)
@@ -271,7 +282,7 @@ class Drain:
         now = time.monotonic()
         wake_at = now + TAKE_AGAIN_S
         gates = [self._gate_opens[family] for family, ready in self._ready.items() if ready]
-        for moment in (ends, self._look_again_at, *gates):
+        for moment in (ends, *self._look_again_at.values(), *gates):
             if moment > now:
                 wake_at = min(wake_at, moment)
         self._stir.clear()
@@ -282,6 +293,20 @@ class Drain:
                 await asyncio.sleep(GATHER_S)
         except TimeoutError:
             pass
+
+
+def _concluded(done: Sequence[_Done], is_open: Mapping[str, bool]) -> list[Settlement]:
+    return [
+        conclude(
+            one.head,
+            one.outcome,
+            is_open=is_open[family_of(one.head.lane)],
+            took_ms=one.took_ms,
+            now_ms=time.time_ns() // 1_000_000,
+            jitter=random.random(),  # noqa: S311 - spreads retries
+        )
+        for one in done
+    ]
 
 
 def _tell(done: _Done, settlement: Settlement) -> None:

@@ -28,7 +28,7 @@ from rq.serializers import JSONSerializer
 from bridge import redis_url
 from bridge.dead_letters import DeadLetters
 from bridge.errors import ConfigurationError
-from bridge.ledger import Head, Ledger
+from bridge.ledger import Head, Ledger, Settlement
 from bridge.logs import log
 from bridge.settings import Settings
 from bridge.wakeup import DRAIN, QUEUE, Doorbell
@@ -39,9 +39,16 @@ from workers.drain import Drain
 from workers.readback import FIRST_LOOK_S, ReadBack
 
 SWEEP_S = 1.0
+WATCH_S = 0.25
+TAKE_AGAIN_S = 1.5
+"""How long after Redis was away no lane is taken: longer than it takes every process to put down its outcomes."""
+SETTLE_S = 0.1
+"""How often outcomes that Redis did not take are offered to it: before another process can send those events."""
 AGAIN_S = 1.0
 """How long after RQ's worker gave up another one begins."""
 PRUNE_S = 60.0
+COMPLAIN_S = 10.0
+"""How often a Redis that is away is logged."""
 
 
 class Process:
@@ -61,12 +68,21 @@ class Process:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="drains", daemon=True)
         self._stopping = asyncio.Event()
+        self._unsettled: list[Settlement] = []
+        self._settling = asyncio.Lock()
+        self._take_again_at = 0.0
+        self._complained_at = float("-inf")
         self._rounds: list[concurrent.futures.Future[None]] = []
 
     def start(self) -> None:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result()
-        rounds = [(SWEEP_S, self._sweep), (PRUNE_S, self._dead_letters.prune)]
+        rounds = [
+            (WATCH_S, self._watch),
+            (SETTLE_S, self._settle_rest),
+            (SWEEP_S, self._sweep),
+            (PRUNE_S, self._dead_letters.prune),
+        ]
         if self._readback is not None:
             rounds.append((FIRST_LOOK_S / 2, self._readback.round))
         self._rounds = [asyncio.run_coroutine_threadsafe(self._every(*one), self._loop) for one in rounds]
@@ -101,6 +117,7 @@ class Process:
         environment = self._settings.environment
         redis = redis_url.patient(environment.redis_url)
         self._redis = redis
+        self._watcher = redis_url.impatient(environment.redis_url)
         self._ledger = Ledger(redis, self._settings.configuration.retention)
         self._dead_letters = DeadLetters(redis, self._settings.configuration.retention)
         self._bell = Doorbell(redis)
@@ -114,10 +131,12 @@ class Process:
 
     async def _tear_down(self) -> None:
         with contextlib.suppress(RedisError, OSError):  # it is forgotten anyway when it gives no sign of life
+            await self._settle_rest()
             await self._ledger.farewell(self._name)
         await self._courier.close()
         await self._looker.close()
         await self._redis.aclose()
+        await self._watcher.aclose()
 
     def _build(self, head: Head) -> httpx.Request:
         return build_request(
@@ -130,6 +149,7 @@ class Process:
         )
 
     async def _drain(self) -> None:
+        await self._settle_rest()
         await self._ledger.hush()  # first: whoever has work from now on may ring again
         drain = Drain(
             self._ledger,
@@ -138,10 +158,30 @@ class Process:
             self._build,
             owner=f"{self._name}-{secrets.token_hex(3)}",
             concurrency=self._settings.environment.concurrency,
+            unsettled=self._unsettled,
         )
-        await drain.run(self._stopping, lambda: self._alive)
+        await drain.run(self._stopping, self._alive_now)
         if not self._stopping.is_set() and await self._ledger.sweep():
             await self._bell.ring()
+
+    async def _settle_rest(self) -> None:
+        """Records outcomes that Redis did not take when they came: nothing that was delivered is to go out again."""
+        async with self._settling:
+            if self._unsettled:
+                rest = list(self._unsettled)
+                await self._ledger.settle(self._name, rest)
+                del self._unsettled[: len(rest)]
+
+    async def _watch(self) -> None:
+        """Notes when Redis was away: leases ran out meanwhile, and others may hold outcomes of calls they made."""
+        try:
+            await self._watcher.ping()
+        except (RedisError, OSError):
+            self._take_again_at = time.monotonic() + TAKE_AGAIN_S
+            raise
+
+    def _alive_now(self) -> int:
+        return self._alive if time.monotonic() >= self._take_again_at else 0
 
     async def _sweep(self) -> None:
         """A sign of life, and a drain for work that nobody holds."""
@@ -149,14 +189,15 @@ class Process:
         if await self._ledger.sweep():
             await self._bell.ring()
 
-    @staticmethod
-    async def _every(seconds: float, round_: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, round_: Callable[[], Awaitable[None]]) -> None:
         """Rounds for as long as the process lives, whatever happens in one of them."""
         while True:
             try:
                 await round_()
             except (RedisError, OSError) as error:
-                log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
+                if time.monotonic() - self._complained_at > COMPLAIN_S:
+                    self._complained_at = time.monotonic()
+                    log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
             except Exception as error:  # noqa: BLE001 - one bad round must not end all later ones
                 log("process.round_failed", logging.ERROR, reason=type(error).__name__)
             await asyncio.sleep(seconds)

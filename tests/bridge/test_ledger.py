@@ -269,18 +269,23 @@ async def test_an_envelope_of_a_newer_version_waits_for_code_that_reads_it(
     await redis.aclose()
 
 
-async def test_what_is_settled_after_the_lease_was_taken_by_another_changes_nothing(
-    ledger: Ledger, redis_server: PrivateRedis
+@pytest.mark.parametrize(("state", "waiting"), [("waiting", 1), ("delivered", 0), ("dead_lettered", 0)])
+async def test_after_the_lease_was_taken_by_another_only_an_end_is_recorded(
+    ledger: Ledger, redis_server: PrivateRedis, state: str, waiting: int
 ) -> None:
-    await record(ledger, deployed(1))
+    await record(ledger, deployed(1, at=1), deployed(2, at=2))
     [head] = await heads(ledger, "a")
     redis = redis_url.patient(redis_server.url)
     await redis.delete(f"dora:lease:{head.lane}")
     [taken_over] = await heads(ledger, "b")
-    assert await ledger.settle("a", [settled(head)]) == ({head.lane}, [])
-    assert (await ledger.counts())["waiting"] == 1
-    assert await ledger.settle("b", [settled(taken_over)]) == (set(), [])
-    assert (await ledger.counts())["waiting"] == 0
+    assert taken_over.envelope.id == head.envelope.id
+    assert await ledger.settle("a", [settled(head, state)]) == ({head.lane}, [])
+    assert (await ledger.counts())["waiting"] == waiting + 1
+    lost, [following] = await ledger.settle("b", [settled(taken_over)])
+    assert (lost, following.envelope.id) == (set(), deployed(2).id)
+    found = await ledger.find(head.envelope.id)
+    assert found is not None
+    assert [line["state"] for line in found.story] == [state if state != "waiting" else "delivered"], "told once"
     await redis.aclose()
 
 
@@ -386,13 +391,12 @@ class LedgerMachine(RuleBasedStateMachine):
         del self.hands[owner][key]
         holder = self.do(self.redis.get(f"dora:lease:{head.lane}"))
         lost, found = self.do(self.ledger.settle(owner, [settled(head, state)]))
-        if holder is None or holder.decode() == owner:
-            if state != "waiting":
-                still = [one for one in self.waiting[key] if one[1] != head.envelope.id]
-                if len(still) < len(self.waiting[key]):
-                    self.delivered.append(head.envelope.id)
-                self.waiting[key] = still
-        else:
+        if state != "waiting":
+            still = [one for one in self.waiting[key] if one[1] != head.envelope.id]
+            if len(still) < len(self.waiting[key]):
+                self.delivered.append(head.envelope.id)
+            self.waiting[key] = still
+        if holder is not None and holder.decode() != owner:
             assert found == []
         self.lose(owner, lost)
         for one in found:

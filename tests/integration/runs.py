@@ -45,6 +45,7 @@ async def run(
         system = System(redis, Path(folder))
         try:
             system.start_sandbox()
+            system.script({"delay_ms": 50, "times": "forever"})  # so that some calls are always under way
             system.start_web()
             for name in ("worker-1", "worker-2"):
                 system.start_worker(name)
