@@ -20,6 +20,7 @@ _BODY_SHOWN = 100_000
 
 REASONS: Mapping[str, str] = {
     "auth": "Datadog refused the API key",
+    "redirected": "Datadog's address answers with a redirect (DORA_BRIDGE_DATADOG_URL, DD_SITE)",
     "rate_limited": "Datadog's rate limit was reached",
     "invalid": "Datadog refused it as invalid",
     "not_found": "Datadog does not know the record it is about",

@@ -19,6 +19,7 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:lane:{n}      zset     keys, by the time (ms) at which their first statement is due
     dora:hand:{n}      zset     keys in the hands of the lane's holder
     dora:lease:{n}     string   who holds the lane, for LEASE_MS
+    dora:free          zset     lanes with work that nobody holds, by since when (ms)
     dora:ring          string   a drain has been asked for and did not start yet, for 5 s
     dora:waiting       zset     ids of all that waits, by time of receipt (ms)
     dora:settled       zset     ids of all that came to an end, by time of receipt (ms)
@@ -57,7 +58,7 @@ LANES_EACH = 16
 LANES = LANES_EACH * len(FAMILIES)
 LEASE_MS = 5_000
 OVERDUE_MS = 1_000
-"""A free lane whose work has been due for longer is taken beyond a process's fair share: its owner may be dead."""
+"""A lane with work that was left free for longer is taken beyond a process's fair share: its owner may be dead."""
 PUT_OFF_MS = 30_000
 """How long an envelope that this code cannot read waits, during a roll-out, for a process that can."""
 ALIVE_MS = 5_000
@@ -227,10 +228,10 @@ class Ledger:
 
     # -- draining
 
-    async def take(self, owner: str, alive: int) -> list[int]:
-        """Lanes newly leased to `owner`, who is one of `alive` worker processes."""
-        taken: list[int] = await self._take(args=[owner, LEASE_MS, LANES, alive, OVERDUE_MS])
-        return taken
+    async def take(self, owner: str, alive: int) -> tuple[list[int], int]:
+        """Lanes newly leased to `owner`, who is one of `alive` worker processes, and its fair share of lanes."""
+        taken, share = await self._take(args=[owner, LEASE_MS, LANES, alive, OVERDUE_MS])
+        return taken, share
 
     async def fetch(
         self, owner: str, lanes: Sequence[int], *, wanted: int, each: int

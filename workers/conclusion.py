@@ -7,32 +7,36 @@ from typing import Any
 from bridge.envelope import adjusted
 from bridge.ledger import Head, Settlement
 from workers.datadog import Outcome, Reason, Verdict
+from workers.destination import Standing
 from workers.patience import PATIENCE_S, next_try_s
 
-_NEVER_ITS_FAULT = (Reason.RATE_LIMITED, Reason.AUTH)
+_NEVER_ITS_FAULT = (Reason.RATE_LIMITED, Reason.AUTH, Reason.REDIRECTED)
 _UNKNOWN = (Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.NETWORK)
 """Datadog may have taken the event all the same."""
 _SECOND_NS = 1_000_000_000
 
 
-def conclude(head: Head, outcome: Outcome, *, is_open: bool, took_ms: float, now_ms: int, jitter: float) -> Settlement:
+def conclude(
+    head: Head, outcome: Outcome, *, standing: Standing, took_ms: float, now_ms: int, jitter: float
+) -> Settlement:
     """The settlement of one attempt, with the line for the event's story.
 
-    `is_open`: whether the destination still takes calls; if not, the event is not to blame, its tries are not
-    counted, and it is due as soon as the destination is open. `now_ms`: since the epoch; `jitter`: 0 to 1.
+    `standing`: how the destination stands after it. If it is not open, the event is not to blame, its tries are not
+    counted, and it is due as soon as it is open. `now_ms`: since the epoch; `jitter`: 0 to 1.
     """
     # a line that a redrive wrote has neither: patience starts anew
     tries, since = int(head.last.get("n", 0)), int(head.last.get("since", now_ms))
     age_s = (now_ms - since) / 1000
     state, wait_s = "waiting", 0.0
-    blamed = is_open and outcome.reason not in _NEVER_ITS_FAULT
+    blamed = standing.is_open and outcome.reason not in _NEVER_ITS_FAULT
     if outcome.verdict is Verdict.DELIVERED:
         state = "delivered"
     elif outcome.verdict is Verdict.REJECTED:
         state = "dead_lettered"
     elif blamed:
         tries += 1
-        next_s = next_try_s(outcome, tries=tries, age_s=age_s, jitter=jitter)
+        others_pass = standing.worked_at_ms > since
+        next_s = next_try_s(outcome, tries=tries, age_s=age_s, others_pass=others_pass, jitter=jitter)
         state, wait_s = ("dead_lettered", 0.0) if next_s is None else ("waiting", next_s)
     elif outcome.reason not in _NEVER_ITS_FAULT and age_s >= PATIENCE_S:
         state = "dead_lettered"

@@ -9,6 +9,7 @@ not wanted here, and costs a tenth of the rate.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 
@@ -17,17 +18,21 @@ import httpx
 READ_S = 8.0
 CONNECT_S = 4.0
 """Above what Datadog needs, and short enough that a hanging call does not outlive a drain by much."""
+MOST_BYTES = 64 * 1024
+"""More of an answer is not read: its status decides, and 2 KiB of it are kept."""
 _TIMEOUT = httpx.Timeout(READ_S, connect=CONNECT_S).as_dict()
+_ABOUT_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
+_CUT = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class NoLongerOurs(Exception):
+    """Another process may be sending this event: the lease of its lane has run out."""
 
 
 def _one_connection() -> Callable[[], httpx.AsyncBaseTransport]:
     context = ssl.create_default_context()
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
     return lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=True)
-
-
-class NoLongerOurs(Exception):
-    """Another process may be sending this event: the lease of its lane has run out."""
 
 
 class Courier:
@@ -39,34 +44,26 @@ class Courier:
         self._free = asyncio.Semaphore(concurrency)
 
     async def send(
-        self, request: httpx.Request, may_send: Callable[[], bool] = lambda: True
+        self,
+        request: httpx.Request,
+        may_send: Callable[[], bool] = lambda: True,
+        *,
+        most_bytes: int = MOST_BYTES,
     ) -> httpx.Response | httpx.TransportError:
-        """The answer with its body read, or the error that came instead of one.
+        """The answer, with as much of its body as came; or the error that came instead of a status.
 
-        Raises: NoLongerOurs, with nothing sent, if `may_send` says no at the moment of writing. The process may have
-        been frozen between any two instructions, so it is asked as late as httpcore lets us.
+        A connection that was kept open may be cut just when it is used again: then the request is sent once more,
+        at once, over a new one. Raises: NoLongerOurs, with nothing sent, if `may_send` says no at the moment of
+        writing. The process may have been frozen between any two instructions, so it is asked as late as httpcore
+        lets us.
         """
-
-        async def trace(event: str, _: object) -> None:
-            if event == "http11.send_request_headers.started" and not may_send():
-                raise NoLongerOurs
-
-        request.extensions |= {"timeout": _TIMEOUT, "trace": trace}
         async with self._free:
             connection = self._idle.pop()
             try:
-                # the whole exchange has a bound too: httpx's are for each read and write
-                async with asyncio.timeout(READ_S + CONNECT_S):
-                    answer = await connection.handle_async_request(request)
-                    answer.request = request
-                    await answer.aread()
-                    return answer
-            except TimeoutError:
-                return httpx.ReadTimeout("the whole exchange took too long", request=request)
-            except httpx.TransportError as error:
-                return error
-            except httpx.DecodingError as error:
-                return httpx.ReadError(str(error), request=request)
+                answer, was_kept_open = await _exchange(connection, request, may_send, most_bytes)
+                if was_kept_open and isinstance(answer, _CUT):
+                    answer, _ = await _exchange(connection, request, may_send, most_bytes)
+                return answer
             finally:
                 self._idle.append(connection)
 
@@ -74,3 +71,46 @@ class Courier:
         """Closes the connections that are not in use."""
         for connection in self._idle:
             await connection.aclose()
+
+
+async def _exchange(
+    connection: httpx.AsyncBaseTransport, request: httpx.Request, may_send: Callable[[], bool], most_bytes: int
+) -> tuple[httpx.Response | httpx.TransportError, bool]:
+    """The answer, or the error that came instead; and whether the connection had been used before."""
+    was_kept_open = True
+    answer: httpx.Response | None = None
+    body = b""
+
+    async def trace(event: str, _: object) -> None:
+        nonlocal was_kept_open
+        if event == "connection.connect_tcp.started":
+            was_kept_open = False
+        elif event == "http11.send_request_headers.started" and not may_send():
+            raise NoLongerOurs
+
+    request.extensions |= {"timeout": _TIMEOUT, "trace": trace}
+    try:
+        # the whole exchange has a bound too: httpx's are for each read and write
+        async with asyncio.timeout(READ_S + CONNECT_S):
+            answer = await connection.handle_async_request(request)
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) >= most_bytes:
+                    break
+    except TimeoutError:
+        if answer is None:
+            return httpx.ReadTimeout("the whole exchange took too long", request=request), was_kept_open
+    except httpx.TransportError as error:
+        if answer is None:
+            return error, was_kept_open
+        # the status is there: it decides, whatever became of the body
+    finally:
+        if answer is not None:
+            with contextlib.suppress(httpx.TransportError):
+                await answer.aclose()
+    headers = [
+        (name, value) for name, value in answer.headers.raw if name.decode("latin-1").lower() not in _ABOUT_THE_BODY
+    ]
+    return httpx.Response(
+        answer.status_code, headers=headers, content=body[:most_bytes], request=request
+    ), was_kept_open

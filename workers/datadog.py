@@ -34,6 +34,8 @@ class Reason(StrEnum):
     DELAYED = "delayed"
     """202 on a POST: accepted, processed later. As final as 200."""
     AUTH = "auth"
+    REDIRECTED = "redirected"
+    """DORA_BRIDGE_DATADOG_URL or DD_SITE leads elsewhere: every event would fare alike."""
     RATE_LIMITED = "rate_limited"
     INVALID = "invalid"
     NOT_FOUND = "not_found"
@@ -74,7 +76,12 @@ def build_request(
     if body is not None and envelope.method == "POST" and (opening or adjustment):
         attributes = as_opened(envelope.attributes, opening) if opening else adjusted(envelope.attributes, adjustment)
         body = {"data": {**body["data"], "attributes": attributes}}
-    headers = {"DD-API-KEY": api_key, "Accept": "application/json", "User-Agent": f"dora-bridge/{__version__}"}
+    headers = {
+        "DD-API-KEY": api_key,
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"dora-bridge/{__version__}",
+    }
     if envelope.method != "POST" and app_key:
         headers["DD-APPLICATION-KEY"] = app_key
     content = None
@@ -94,7 +101,9 @@ def judge(method: str, answer: httpx.Response | httpx.TransportError) -> Outcome
         return Outcome(Verdict.DELIVERED, status=status, **_limits(answer))
     if status == 202:
         return Outcome(Verdict.DELIVERED, Reason.DELAYED, status, **_limits(answer))
-    said = answer.text[:_ANSWER_KEPT]
+    said = answer.content[:_ANSWER_KEPT].decode("utf-8", "replace")
+    if 300 <= status < 400:
+        return Outcome(Verdict.ERRORED, Reason.REDIRECTED, status, said)
     if status in (401, 403):
         return Outcome(Verdict.ERRORED, Reason.AUTH, status, said)
     if status == 429:

@@ -8,6 +8,7 @@ time is over. Parked: it refuses the key: one probe now and then, until it works
 from __future__ import annotations
 
 import importlib.resources
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from workers.datadog import Outcome, Reason
 _WHAT = {
     Reason.RATE_LIMITED: "limited",
     Reason.AUTH: "refused",
+    Reason.REDIRECTED: "refused",
     Reason.SERVER_ERROR: "failing",
     Reason.TIMEOUT: "failing",
     Reason.NETWORK: "failing",
@@ -40,6 +42,24 @@ class Grant:
     unlimited: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One outcome, as far as it tells about the destination."""
+
+    outcome: Outcome
+    key: str
+    probe: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a family of calls stands: whether it is open, and when (ms since the epoch) a call worked last."""
+
+    is_open: bool = True
+    worked_at_ms: int = 0
+
+
 class Destination:
     """Asks for and reports on calls of every family, over Redis."""
 
@@ -55,48 +75,48 @@ class Destination:
         calls, wait_ms, kind = await self._admit(args=[family, wanted])
         return Grant(int(calls), float(wait_ms) / 1000, probe=kind == b"probe", unlimited=kind == b"unlimited")
 
-    async def report(self, family: str, outcomes: Iterable[tuple[Outcome, bool]]) -> bool:
-        """Puts down outcomes, each with whether it was a probe's; whether the destination is open after them."""
-        grouped: dict[tuple[str, bool], list[Outcome]] = {}
-        for outcome, probe in outcomes:
-            if outcome.reason in _SAYS_NOTHING:
-                continue
-            grouped.setdefault((_WHAT.get(outcome.reason, "ok"), probe), []).append(outcome)
-        is_open = True
+    async def report(self, family: str, reports: Iterable[Report]) -> Standing:
+        """Puts down outcomes; how the destination stands after them."""
+        grouped: dict[tuple[str, bool], list[Report]] = {}
+        for one in reports:
+            if one.outcome.reason not in _SAYS_NOTHING:
+                grouped.setdefault((_WHAT.get(one.outcome.reason, "ok"), one.probe), []).append(one)
+        standing = Standing()
         # what works first: a refusal in the same batch must have the last word
         for (what, probe), group in sorted(grouped.items(), key=lambda item: item[0][0] != "ok"):
             if what == "ok" and not probe and self._well.get(family, 0) > time.monotonic() - _BETWEEN_OKS_S:
                 continue
-            is_open = await self._put_down(family, what, probe, group)
+            standing = await self._put_down(family, what, probe, group)
             self._well[family] = time.monotonic() if what == "ok" else 0
-        return is_open
+        return standing
 
-    async def _put_down(self, family: str, what: str, probe: bool, group: list[Outcome]) -> bool:
-        last = group[-1]
-        remaining = min((one.remaining for one in group if one.remaining is not None), default=None)
-        wait_s = max((one.reset_s for one in group if one.reset_s is not None), default=None)
-        if what not in ("ok", "limited"):
-            wait_s = None
-        before, after, held_ms, failures = await self._report(
+    async def _put_down(self, family: str, what: str, probe: bool, group: list[Report]) -> Standing:
+        last = group[-1].outcome
+        remaining = min((one.outcome.remaining for one in group if one.outcome.remaining is not None), default=None)
+        # the reset is from when Datadog answered, which was after the call went out
+        waits = [one.outcome.reset_s * 1000 - one.took_ms for one in group if one.outcome.reset_s is not None]
+        wait_ms = max(0, int(max(waits))) if waits and what in ("ok", "limited") else ""
+        before, after, held_ms, failures, worked_at = await self._report(
             args=[
                 family,
                 what,
                 "" if remaining is None else remaining,
-                "" if wait_s is None else int(wait_s * 1000),
+                wait_ms,
                 last.reason.value or "ok",
                 self._jitter(),
                 len(group),
                 int(probe),
+                *{one.key for one in group},
             ]
         )
         if before != after:
             log(
                 f"destination.{after.decode()}",
-                30 if after != b"open" else 20,
+                logging.WARNING if after != b"open" else logging.INFO,
                 family=family,
                 reason=last.reason.value,
                 status=last.status,
                 next_attempt_s=round(held_ms / 1000, 1) if after != b"open" else None,
                 failures=failures or None,
             )
-        return bool(after == b"open")
+        return Standing(after == b"open", int(worked_at))

@@ -27,7 +27,7 @@ from bridge.wakeup import SLICE_S
 from workers.conclusion import conclude
 from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
-from workers.destination import Destination
+from workers.destination import Destination, Report, Standing
 
 WINDOW = 4
 """Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
@@ -120,7 +120,8 @@ class Drain:
                 return
             if not self._closing:
                 self._start_ready()
-                await self._fetch()
+            await self._fetch()  # closing too: what is under way needs its lease
+            if not self._closing:
                 await self._ask()
                 self._start_ready()
                 if not self._has_work():
@@ -136,21 +137,30 @@ class Drain:
         if not alive:
             return
         before = time.monotonic()
-        lanes = await self._ledger.take(self._owner, alive)
+        lanes, share = await self._ledger.take(self._owner, alive)
         # a lane of ours whose lease ran out unnoticed (the process was frozen): what is under way has to end first
         relapsed = {lane for lane in lanes if lane in self._leases or self._in_flight[lane]}
         self._lose(relapsed)
-        await self._ledger.release(self._owner, sorted(relapsed))
         self._leased([lane for lane in lanes if lane not in relapsed], before)
+        await self._give_back(relapsed | self._surplus(share))
         for family in {family_of(lane) for lane in lanes}:
             self._fetched_all_until[family] = 0.0
+
+    def _surplus(self, share: int) -> set[int]:
+        """Lanes beyond the fair share, which has become smaller: of those with nothing under way."""
+        quiet = [lane for lane in self._leases if not self._in_flight[lane]]
+        return set(quiet[: max(0, len(self._leases) - share)])
+
+    async def _give_back(self, lanes: set[int]) -> None:
+        self._drop(lanes)
+        await self._ledger.release(self._owner, sorted(lanes))
 
     async def _fetch(self) -> None:
         """Tops up the window of each family, since one that is held must not keep the others out; renews leases."""
         for family in FAMILIES:
             lanes = [lane for lane in self._leases if family_of(lane) == family]
             in_hand = len(self._ready[family]) + sum(self._in_flight[lane] for lane in lanes)
-            wanted = max(0, self._window - in_hand)
+            wanted = 0 if self._closing else max(0, self._window - in_hand)
             now = time.monotonic()
             renewal_due = any(self._leases[lane] - now < LEASE_MS / 2000 for lane in lanes)
             nothing_to_gain = wanted < self._window // 4 or now < self._fetched_all_until[family]
@@ -192,7 +202,7 @@ class Drain:
                     if self._allowed[family] <= 0:
                         break
                     self._allowed[family] -= 1
-                head = ready.popleft()
+                head = _untried(ready) if self._probing[family] else ready.popleft()
                 if not self._is_ours(head):
                     self._lose({head.lane})
                     continue
@@ -241,15 +251,15 @@ class Drain:
             return
         done, self._done = self._done, []
         before = time.monotonic()
-        is_open = dict.fromkeys(FAMILIES, True)
+        standings = dict.fromkeys(FAMILIES, Standing())
         try:
             for family in FAMILIES:
-                if outcomes := [(one.outcome, one.probe) for one in done if family_of(one.head.lane) == family]:
-                    is_open[family] = await self._destination.report(family, outcomes)
-            settlements = _concluded(done, is_open)
+                if reports := [_report(one) for one in done if family_of(one.head.lane) == family]:
+                    standings[family] = await self._destination.report(family, reports)
+            settlements = _concluded(done, standings)
             lost, heads = await self._ledger.settle(self._owner, settlements)
         except BaseException:
-            self._unsettled += _concluded(done, is_open)
+            self._unsettled += _concluded(done, standings)
             raise
         for one, settlement in zip(done, settlements, strict=True):
             _tell(one, settlement)
@@ -269,11 +279,16 @@ class Drain:
 
     def _lose(self, lanes: set[int]) -> None:
         for lane in lanes & self._leases.keys():
-            del self._leases[lane]
             log("drain.lane_lost", logging.WARNING, lane=lane)
-            for ready in self._ready.values():
-                for head in [one for one in ready if one.lane == lane]:
-                    ready.remove(head)
+        self._drop(lanes)
+
+    def _drop(self, lanes: set[int]) -> None:
+        """These lanes are not ours any more, nor what is in hand of them."""
+        for lane in lanes & self._leases.keys():
+            del self._leases[lane]
+            ready = self._ready[family_of(lane)]
+            for head in [one for one in ready if one.lane == lane]:
+                ready.remove(head)
 
     async def _pause(self, ends: float) -> None:
         """Waits until something is done, or something may be due."""
@@ -295,12 +310,23 @@ class Drain:
             pass
 
 
-def _concluded(done: Sequence[_Done], is_open: Mapping[str, bool]) -> list[Settlement]:
+def _untried(ready: deque[Head]) -> Head:
+    """The first head that did not fail before, else the first: a probe is to tell about Datadog, not about an event."""
+    head = next((one for one in ready if "verdict" not in one.last), ready[0])
+    ready.remove(head)
+    return head
+
+
+def _report(done: _Done) -> Report:
+    return Report(done.outcome, done.head.key, done.probe, done.took_ms)
+
+
+def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing]) -> list[Settlement]:
     return [
         conclude(
             one.head,
             one.outcome,
-            is_open=is_open[family_of(one.head.lane)],
+            standing=standings[family_of(one.head.lane)],
             took_ms=one.took_ms,
             now_ms=time.time_ns() // 1_000_000,
             jitter=random.random(),  # noqa: S311 - spreads retries

@@ -20,13 +20,14 @@ _SCHEDULES = {
 }
 
 
-def next_try_s(outcome: Outcome, *, tries: int, age_s: float, jitter: float) -> float | None:
+def next_try_s(outcome: Outcome, *, tries: int, age_s: float, jitter: float, others_pass: bool = True) -> float | None:
     """Seconds to wait before the next try, or None to stop.
 
     `tries` counts the failed ones, this one included; `age_s` is the time since the first; `jitter` is random
-    between 0 and 1 and lengthens a wait by up to a tenth.
+    between 0 and 1 and lengthens a wait by up to a tenth. Unless others passed meanwhile, a lone event that fails
+    shows nothing about itself, and only its age ends it.
     """
     schedule, most = _SCHEDULES.get(outcome.reason, (SCHEDULE_S, MOST_TRIES))
-    if tries >= most or age_s >= PATIENCE_S:
+    if (others_pass and tries >= most) or age_s >= PATIENCE_S:
         return None
     return schedule[min(tries, len(schedule)) - 1] * (1 + jitter / 10)

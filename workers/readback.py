@@ -28,6 +28,7 @@ GRACE_S = 24 * 3600.0
 EACH_ROUND = 20
 """Lists asked for in one round: reading back must not use up what Datadog allows."""
 _AROUND = 60 * SECOND
+_MOST_BYTES = 16 * 1024 * 1024
 _MOST = 1000  # what Datadog's lists return at most
 
 _LISTS = {"deployment": ("deployments", "dora_deployments_list_request")}
@@ -93,7 +94,7 @@ class ReadBack:
             await self._look_for(record.envelope, delivered)
 
     async def _look_for(self, envelope: Envelope, delivered: Mapping[str, Any]) -> None:
-        answer = await self._courier.send(list_request(envelope, **self._keys))
+        answer = await self._courier.send(list_request(envelope, **self._keys), most_bytes=_MOST_BYTES)
         found = is_listed(envelope.datadog_id, answer) if isinstance(answer, httpx.Response) else None
         age_s = time.time() - delivered.get("at", 0) / 1000
         if not found and (found is None or age_s < GRACE_S):

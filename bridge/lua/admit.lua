@@ -14,7 +14,7 @@ local state, until_ms = unpack(redis.call('HMGET', destination, 'state', 'until'
 if state and state ~= 'open' then
   local rest = tonumber(until_ms) - now
   if rest > 0 then return {0, rest, 'counted'} end
-  return one_probe(15000, 100)
+  return one_probe(3000, 100)
 end
 local tokens = redis.call('GET', budget)
 if not tokens then return one_probe(2000, 10) end

@@ -1,12 +1,14 @@
 -- Puts down what answers say about a destination.
 -- ARGV: family, what (ok, limited, refused, failing), remaining or '', wait_ms or '', reason, jitter 0..1,
---       how many calls this sums up, 1 if one of them was a probe.
--- Returns {state before, state after, milliseconds it is held, failures in a row}.
+--       how many calls this sums up, 1 if one of them was a probe, then the keys of their events.
+-- Returns {state before, state after, milliseconds it is held, failures in a row, when a call worked last}.
 local family, what, remaining, wait, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), clock_ms()
 local reason, jitter, count, probed = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local P = 'dora:'
 local destination, budget, probe = P .. 'destination:' .. family, P .. 'budget:' .. family, P .. 'probe:' .. family
-local FREE_MS, FAILURES = 5000, 5
+local failing = P .. 'failing:' .. family
+-- one event that fails alone is its own fault: it waits alone
+local FREE_MS, FAILURES, KEYS_FAILING = 5000, 5, 2
 
 local before, until_ms, held, failures = unpack(redis.call('HMGET', destination, 'state', 'until', 'held', 'failures'))
 before = before or 'open'
@@ -25,7 +27,8 @@ local function hold(state, base, cap)
 end
 
 if what == 'ok' then
-  redis.call('HSET', destination, 'failures', 0)
+  redis.call('HSET', destination, 'failures', 0, 'worked_at', now)
+  redis.call('DEL', failing)
   failures = 0
   -- while it is held, answers to calls sent before say nothing; the probe's do
   if before == 'open' or probed then
@@ -42,9 +45,13 @@ elseif what == 'refused' then
   hold('parked', 30000, 300000)
 elseif what == 'failing' then
   failures = redis.call('HINCRBY', destination, 'failures', count)
-  if before ~= 'open' or failures >= FAILURES then hold(before == 'parked' and 'parked' or 'held', 1000, 30000) end
+  redis.call('SADD', failing, unpack(ARGV, 9))
+  redis.call('EXPIRE', failing, 86400)
+  local several = redis.call('SCARD', failing) >= KEYS_FAILING
+  if before ~= 'open' or (several and failures >= FAILURES) then hold(before == 'parked' and 'parked' or 'held', 1000, 30000) end
 end
 if probed then redis.call('DEL', probe) end
 local after, until_after = unpack(redis.call('HMGET', destination, 'state', 'until'))
 if after and after ~= before then redis.call('HINCRBY', destination, 'became_' .. after, 1) end
-return {before, after or 'open', math.max((tonumber(until_after) or 0) - now, 0), failures}
+return {before, after or 'open', math.max((tonumber(until_after) or 0) - now, 0), failures,
+  redis.call('HGET', destination, 'worked_at') or '0'}

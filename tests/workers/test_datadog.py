@@ -145,6 +145,8 @@ def test_every_status_has_a_meaning(method: str, status: int) -> None:
         expected = (Verdict.ERRORED, Reason.AUTH)
     elif status == 429:
         expected = (Verdict.ERRORED, Reason.RATE_LIMITED)
+    elif 300 <= status < 400:
+        expected = (Verdict.ERRORED, Reason.REDIRECTED)
     elif status in (408, 425) or status >= 500:
         expected = (Verdict.ERRORED, Reason.SERVER_ERROR)
     elif status == 404 and method != "POST":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from bridge import redis_url
 from bridge.embedded_redis import PrivateRedis
 from bridge.ledger import Ledger
 from workers.datadog import Outcome, Reason, Verdict
-from workers.destination import Destination
+from workers.destination import Destination, Report
 
 OK = Outcome(Verdict.DELIVERED, status=200)
 METERED = Outcome(Verdict.DELIVERED, status=200, remaining=3, reset_s=60.0)
@@ -22,6 +23,12 @@ FAILED = Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 503)
 REJECTED = Outcome(Verdict.REJECTED, Reason.INVALID, 400)
 BROKEN = Outcome(Verdict.ERRORED, Reason.INTERNAL)
 FAMILY = "deployment"
+_keys = itertools.count()
+
+
+def report(outcome: Outcome, probe: bool, key: str | None = None) -> Report:
+    """Of an event of its own, unless a key is given."""
+    return Report(outcome, key or f"deployment:s{next(_keys)}:e", probe, took_ms=0.0)
 
 
 class World:
@@ -44,7 +51,7 @@ class World:
         grant = await self.one.admit(FAMILY, 10)
         assert (grant.calls, grant.probe) == (1, True)
         assert (await self.other.admit(FAMILY, 10)).calls == 0, "one probe at a time"
-        await self.one.report(FAMILY, [(outcome, True)])
+        await self.one.report(FAMILY, [report(outcome, True)])
 
 
 @pytest.fixture
@@ -72,7 +79,7 @@ async def test_calls_are_counted_down_by_all_from_what_the_probe_was_told(world:
 
 async def test_429_holds_everybody_until_the_reset_and_one_probe_opens(world: World) -> None:
     await world.probe(OK)
-    assert not await world.one.report(FAMILY, [(LIMITED, False)])
+    assert not (await world.one.report(FAMILY, [report(LIMITED, False)])).is_open
     assert await world.state() == "held"
     held = await world.other.admit(FAMILY, 10)
     assert held.calls == 0
@@ -86,8 +93,8 @@ async def test_429_holds_everybody_until_the_reset_and_one_probe_opens(world: Wo
 async def test_changes_of_state_are_counted_once(world: World) -> None:
     await world.probe(OK)
     for _ in range(3):
-        await world.one.report(FAMILY, [(LIMITED, False)])
-        await world.other.report(FAMILY, [(LIMITED, False)])
+        await world.one.report(FAMILY, [report(LIMITED, False)])
+        await world.other.report(FAMILY, [report(LIMITED, False)])
     await world.pass_the_hold()
     await world.probe(OK)
     fields = (await Ledger(world.redis).destinations())[FAMILY]
@@ -96,9 +103,9 @@ async def test_changes_of_state_are_counted_once(world: World) -> None:
 
 async def test_answers_to_calls_made_before_neither_lengthen_nor_end_a_hold(world: World) -> None:
     await world.probe(OK)
-    await world.one.report(FAMILY, [(LIMITED_SILENTLY, False)])
+    await world.one.report(FAMILY, [report(LIMITED_SILENTLY, False)])
     first = await world.wait_s()
-    await world.other.report(FAMILY, [(LIMITED_SILENTLY, False), (OK, False)])
+    await world.other.report(FAMILY, [report(LIMITED_SILENTLY, False), report(OK, False)])
     assert await world.state() == "held"
     assert await world.wait_s() <= first
 
@@ -129,16 +136,23 @@ async def test_a_refused_key_parks_and_flows_again_by_itself(world: World) -> No
 async def test_it_is_the_destination_after_several_failures_without_a_success(world: World) -> None:
     await world.probe(OK)
     for _ in range(4):
-        assert await world.one.report(FAMILY, [(FAILED, False)])
-    assert not await world.one.report(FAMILY, [(FAILED, False)])
+        assert (await world.one.report(FAMILY, [report(FAILED, False)])).is_open
+    assert not (await world.one.report(FAMILY, [report(FAILED, False)])).is_open
     assert await world.state() == "held"
+
+
+async def test_a_lone_event_that_fails_waits_alone(world: World) -> None:
+    await world.probe(OK)
+    for _ in range(30):
+        assert (await world.one.report(FAMILY, [report(FAILED, False, "deployment:poison:e")])).is_open
+    assert await world.state() == "open"
 
 
 async def test_it_is_the_event_while_others_pass(world: World) -> None:
     await world.probe(OK)
     for _ in range(30):
-        assert await world.one.report(FAMILY, [(FAILED, False), (OK, False)])
-        assert await world.other.report(FAMILY, [(OK, True)])
+        assert (await world.one.report(FAMILY, [report(FAILED, False), report(OK, False)])).is_open
+        assert (await world.other.report(FAMILY, [report(OK, True)])).is_open
     assert await world.state() == "open"
 
 
@@ -148,12 +162,12 @@ async def test_a_refused_event_shows_that_the_destination_works(world: World) ->
 
 
 async def test_our_own_failure_says_nothing_about_the_destination(world: World) -> None:
-    await world.one.report(FAMILY, [(REFUSED, False)])
-    assert await world.one.report(FAMILY, [(BROKEN, True)])
+    await world.one.report(FAMILY, [report(REFUSED, False)])
+    assert (await world.one.report(FAMILY, [report(BROKEN, True)])).is_open
     assert await world.state() == "parked"
 
 
 async def test_families_are_apart(world: World) -> None:
-    await world.one.report("change", [(REFUSED, False)])
+    await world.one.report("change", [report(REFUSED, False)])
     assert await world.state() == "open"
     assert (await world.one.admit(FAMILY, 1)).calls == 1
