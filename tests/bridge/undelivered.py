@@ -59,7 +59,8 @@ async def record(ledger: Ledger, *facts: Fact, **fields: Any) -> list[str]:
 
 
 async def heads(ledger: Ledger) -> list[Head]:
-    _, found, _ = await ledger.fetch("t", await ledger.take("t", 1), wanted=1000, each=1000)
+    lanes, _ = await ledger.take("t", 1)
+    _, found, _ = await ledger.fetch("t", lanes, wanted=1000, each=1000)
     return found
 
 
