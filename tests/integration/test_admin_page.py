@@ -147,7 +147,8 @@ def test_why_one_event_is_not_in_datadog_and_mending_it(browser: Browser, full: 
 
 def test_with_the_keyboard_alone(browser: Browser, full: System) -> None:
     context, page = _open(browser, full, "light")
-    page.keyboard.type("admin-token")  # the field has the focus
+    expect(page.locator("input[autofocus]")).to_be_focused()
+    page.keyboard.type("admin-token")
     page.keyboard.press("Enter")
     page.wait_for_url("**/admin/")
     page.keyboard.press("Tab")

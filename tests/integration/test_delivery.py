@@ -81,7 +81,17 @@ async def test_a_delayed_answer_is_final(system: System) -> None:
     assert len(requests_of(system, identifier)) == 1
 
 
-@pytest.mark.parametrize("drop", ["before_processing", "before_reply", "mid_reply"])
+async def test_a_status_is_final_whatever_becomes_of_the_body(system: System) -> None:
+    system.start_web()
+    system.script({"drop": "mid_reply"})
+    identifier = await post(system, deployment(unique()))
+    system.start_worker()
+    await system.until_drained()
+    assert (await state_of(system, identifier))[0] == "delivered"
+    assert len(requests_of(system, identifier)) == 1
+
+
+@pytest.mark.parametrize("drop", ["before_processing", "before_reply"])
 async def test_a_cut_connection_is_repeated_with_the_same_id_and_body(system: System, drop: str) -> None:
     system.start_web()
     system.script({"drop": drop})
