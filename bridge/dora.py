@@ -27,6 +27,16 @@ class Git:
     repository_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """The place of a deployment in the history that its sender keeps, numbered upwards."""
+
+    name: str
+    number: int
+    is_catch_up: bool = False
+    """Not what the webhook is about: reported only if the ledger knows of this history, and of nothing so new."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """`POST /api/v2/dora/deployment`: one version of one service went live in one environment."""
@@ -40,6 +50,7 @@ class Deployment:
     team: str | None = None
     git: Git | None = None
     custom_tags: tuple[str, ...] = ()
+    history: History | None = None
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "POST"
@@ -64,6 +75,8 @@ class Deployment:
         )
 
 
+PATCH_TYPE = "dora_deployment_patch_request"
+RemediationType = Literal["rollback", "rollforward"]
 SendAs = Literal["failure", "legacy_incident"]
 FAILURE_PATHS: Mapping[SendAs, str] = {
     "failure": "/api/v2/dora/failure",
@@ -128,16 +141,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeFailure:
-    """`PATCH /api/v2/dora/deployments/{id}`: that deployment failed, and maybe what remedied it.
+    """`PATCH /api/v2/dora/deployments/{id}`: that deployment failed, and maybe what remedied it; or it did not.
 
-    Needs an application key, and the deployment's own POST first. `service` and `env` are the deployment's.
+    Needs an application key, and the POSTs of the deployments it names first. `service` and `env` are theirs.
     """
 
     deployment_id: str
     service: str
     env: str | None
+    failed: bool = True
+    """False takes an earlier statement back: the deployment is stable."""
     remediation_id: str | None = None
-    remediation_type: Literal["rollback", "rollforward"] | None = None
+    remediation_type: RemediationType | None = None
+    at: int | None = None
+    """When it was seen to fail; None where the webhook does not tell."""
+    revision: int = 0
+    """Counts what the bridge concludes about one deployment, from 1; 0 for what a webhook says itself."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "PATCH"
@@ -157,13 +176,13 @@ class ChangeFailure:
 
     @property
     def body(self) -> dict[str, Any]:
-        attributes: dict[str, Any] = {"change_failure": True}
+        attributes: dict[str, Any] = {"change_failure": self.failed}
         if self.remediation_id and self.remediation_type:
             attributes["remediation"] = {"id": self.remediation_id, "type": self.remediation_type}
         return {
             "data": {
                 "id": self.deployment_id,
-                "type": "dora_deployment_patch_request",
+                "type": PATCH_TYPE,
                 "attributes": attributes,
             }
         }
@@ -171,9 +190,13 @@ class ChangeFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """`DELETE /api/v2/dora/failure/{id}`: an incident that was merged into another. Needs an application key."""
+    """`DELETE /api/v2/dora/failure/{id}` or `…/deployment/{id}`: it was not one. Needs an application key.
 
-    failure_id: str
+    A failure is withdrawn when its incident was merged into another; a deployment only by a person.
+    """
+
+    record_id: str
+    what: Literal["failure", "deployment"] = "failure"
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "DELETE"
@@ -181,15 +204,15 @@ class Withdrawal:
 
     @property
     def id(self) -> str:
-        return self.failure_id
+        return self.record_id
 
     @property
     def path(self) -> str:
-        return f"/api/v2/dora/failure/{quote(self.failure_id, safe='')}"
+        return f"/api/v2/dora/{self.what}/{quote(self.record_id, safe='')}"
 
     @property
     def key(self) -> str:
-        return f"failure:{self.failure_id}"
+        return f"failure:{self.record_id}" if self.what == "failure" else f"change:{self.record_id}"
 
 
 Fact = Deployment | Failure | ChangeFailure | Withdrawal

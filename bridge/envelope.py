@@ -4,8 +4,8 @@ Two identities:
 
 - `datadog_id` names the fact, as Datadog sees it. An opening and its closing share it.
 - `id` names one statement of it, and is the id of the ledger: `<datadog_id>` for a deployment; `<datadog_id>~open`,
-  `…~closed`, `…~withdrawn` for a failure; `…~change-failure`, `…~remedied` for a PATCH. It is made from the fact and
-  not from the vendor's delivery id, so a redelivery is recognised even when a second subscription or a forged
+  `…~closed`, `…~withdrawn` for a failure; `…~change-failure`, `…~remedied` for a PATCH that a webhook asks for, and
+  `…~verdict-<n>` for the n-th that the bridge concludes. It is made from the fact and not from the vendor's delivery id, so a redelivery is recognised even when a second subscription or a forged
   header gives it another delivery id.
 
 A webhook that says nothing, or nothing true, becomes a *note*: an envelope without a call, whose id is made from
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from bridge.dora import ChangeFailure, Deployment, Fact, Failure
+from bridge.dora import ChangeFailure, Deployment, Fact, Failure, History
 
 VERSION = 1
 
@@ -68,7 +68,17 @@ class Envelope:
     body: Mapping[str, Any] | None = None
     needs_opening: str = ""
     """Not empty: what becomes of it if the ledger knows no opening: `ignored: …` or `dead_lettered: …`."""
+    after: tuple[str, ...] = ()
+    """Datadog ids of the deployments that Datadog must have first."""
     origins: Mapping[str, str] = field(default_factory=dict)
+    history: History | None = field(default=None, compare=False)
+    concerns: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment."""
+
+    @property
+    def is_catch_up(self) -> bool:
+        """Whether it is recorded only if the ledger shows that it was missed."""
+        return self.history is not None and self.history.is_catch_up
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -81,7 +91,10 @@ class Envelope:
         return tuple(attributes.get("services") or filter(None, [attributes.get("service")]))
 
     def to_json(self) -> str:
-        """Compact JSON without empty fields, and without what the id says; `origins` are kept with the body."""
+        """Compact JSON without empty fields, and without what the id says; `origins` are kept with the body.
+
+        `history` and `concerns` matter only while it is recorded.
+        """
         fields = {name: getattr(self, name) for name in _STORED}
         if not self.datadog_id or self.datadog_id == _datadog_id(self.id):
             del fields["datadog_id"]
@@ -106,13 +119,14 @@ class Envelope:
         if known.get("method") and known.get("id"):
             known.setdefault("datadog_id", _datadog_id(known["id"]))
             known.setdefault("fact", known["datadog_id"])
+        known["after"] = tuple(known.get("after", ()))
         try:
             return cls(**known)
         except TypeError as error:
             raise ValueError("an envelope without what every one has") from error
 
 
-_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins",))
+_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "concerns"))
 
 
 def _datadog_id(identifier: str) -> str:
@@ -129,10 +143,26 @@ def identity(fact: Fact) -> dict[str, Any]:
         "body": fact.body,
     }
     if isinstance(fact, Deployment):
-        return call | {"id": fact.id, "fact": fact.id, "rank": "0", "order": fact.finished_at // _MICROSECOND}
+        return call | {
+            "id": fact.id,
+            "fact": fact.id,
+            "rank": "0",
+            "order": fact.finished_at // _MICROSECOND,
+            "history": fact.history,
+        }
     if isinstance(fact, ChangeFailure):
         word, rank = ("remedied", "1") if fact.remediation_id else ("change-failure", "0")
-        return call | {"id": f"{fact.id}~{word}", "fact": f"{fact.id}~change-failure", "rank": rank}
+        if fact.revision:
+            word, rank = f"verdict-{fact.revision}", f"2.{fact.revision:09d}"
+        after = tuple(filter(None, (fact.deployment_id, fact.remediation_id)))
+        return call | {
+            "id": f"{fact.id}~{word}",
+            "fact": f"{fact.id}~change-failure",
+            "rank": rank,
+            "order": fact.revision,
+            "after": after,
+            "concerns": {} if fact.revision else _concerns(fact),
+        }
     if isinstance(fact, Failure):
         phase, word = (1, "closed") if fact.finished_at is not None else (0, "open")
         suffix = f"-{fact.revision}" if fact.revision else ""
@@ -143,6 +173,8 @@ def identity(fact: Fact) -> dict[str, Any]:
             "order": phase * _PHASE + fact.revision // _MICROSECOND,
             "needs_opening": _without_opening(fact),
         }
+    if fact.what == "deployment":
+        return call | {"id": f"{fact.id}~withdrawn", "fact": fact.id, "rank": "2", "after": (fact.id,)}
     return call | {
         "id": f"{fact.id}~withdrawn",
         "fact": fact.id,
@@ -150,6 +182,11 @@ def identity(fact: Fact) -> dict[str, Any]:
         "order": 2 * _PHASE + _PHASE // 2,
         "needs_opening": "ignored: the incident that was merged away was never reported",
     }
+
+
+def _concerns(fact: ChangeFailure) -> dict[str, Any]:
+    at = {} if fact.at is None else {"at": fact.at // 1_000_000}
+    return {"service": fact.service, "env": fact.env or ""} | at
 
 
 def _without_opening(fact: Failure) -> str:

@@ -12,7 +12,17 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
                                 None yet: its state is the envelope's (`waiting`, or a note's)
     dora:raw:{id}      string   kept headers, origins and the body as received
     dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
-                                the id of each statement about a failure as `said:{rank}`, and what was `adjusted`
+                                the id of each statement about a failure as `said:{rank}`, what was `adjusted`,
+                                since when Datadog has it (`delivered`, ms; `delayed` if after a 202), and Datadog's
+                                own id of what it made of it (`uuid`)
+    dora:history:{name} string  number of the latest deployment of a sender's own history that was reported
+    dora:deployments:{service} hash   id -> when, how long, what and where, for linking; see timeline.py
+    dora:incidents:{service} zset     ids of incidents, by when they began (ms)
+    dora:incident:{id} hash     `first` and `last` statement about it, `withdrawn`, and `override` by a person
+    dora:verdict:{id}  string   what Datadog was last told, or is being told, of a deployment: failed or not
+    dora:decision:{id} hash     service -> which deployment the incident belongs to, and why; of links.py
+    dora:decisions     zset     ids of incidents with a decision, by when they began (ms); of links.py
+    dora:linking       zset     services whose links have to be looked at again, by how often that was said
     dora:seconds:{key} zset     deployments of one service and env, by the second they were given
     dora:line:{key}    zset     commits and versions that Datadog was told of, by the latest second
     dora:queue:{key}   zset     ids of one key, by order
@@ -51,6 +61,7 @@ from redis.asyncio import Redis
 from bridge.configuration import Retention
 from bridge.envelope import Envelope
 from bridge.intake import Delivery, Receipt
+from bridge.timeline import traces_of
 
 FAMILIES = ("deployment", "failure", "change")
 """What a key starts with. Datadog limits and refuses each family of calls by itself, so none shares a lane."""
@@ -89,6 +100,8 @@ class Head:
     """A failure's attributes as first reported, empty for anything else."""
     adjustment: Mapping[str, Any]
     """What has to be done to a deployment that is late or shares a second; empty mostly. See lua/head.lua."""
+    uuid: str = ""
+    """The id that Datadog gave it, of an incident in Incident Management that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,8 @@ class Settlement:
     wait_ms: int = 0
     told: tuple[str, int] | None = None
     """Commit or version and second (since the epoch) of a deployment that Datadog was told of, or may have been."""
+    uuid: str = ""
+    """The id that Datadog gave it, where Datadog gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +211,8 @@ class Ledger:
     async def record(self, entries: Sequence[Entry]) -> tuple[list[str], bool]:
         """What became of each entry, and whether a drain has to be asked for.
 
-        One of `accepted`, `duplicate`, `redriven` (it was a dead letter), `superseded`, `ignored`, `dead_lettered`.
+        One of `accepted`, `duplicate`, `redriven` (it was a dead letter), `superseded`, `ignored`, `dead_lettered`;
+        `known` for a catch-up of what was not missed.
         """
         keep = self._retention
         arguments: list[Any] = [
@@ -221,6 +237,8 @@ class Ledger:
                 envelope.id if entry.raw else "",
                 entry.raw,
                 envelope.received_at // 1_000_000,
+                _traces(envelope),
+                *_history(envelope),
                 entry.cures,
             )
         *answers, ring = await self._record(args=arguments)
@@ -255,6 +273,7 @@ class Ledger:
                 one.wait_ms,
                 int(days * _DAY_S),
                 *(one.told or ("", "")),
+                one.uuid,
             )
         lost, heads = await self._settle(args=arguments)
         return set(lost), await self._read(owner, heads)
@@ -325,10 +344,13 @@ class Ledger:
 
     # -- looking
 
-    async def last_line(self, identifier: str) -> Mapping[str, Any]:
-        """The last line of a statement's story; empty if it has none, or is not known."""
-        line = await self._redis.lindex(f"dora:story:{identifier}", -1)
-        return dict(json.loads(line)) if line else {}
+    async def delivered_at(self, facts: Sequence[str]) -> list[tuple[int | None, bool]]:
+        """Since when (ms since the epoch) Datadog has each fact, None if it has not; and whether it was a 202."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for fact in facts:
+                pipe.hmget(f"dora:fact:{fact}", "delivered", "delayed")
+            answers = await pipe.execute()
+        return [(int(at) if at else None, delayed is not None) for at, delayed in answers]
 
     async def workers(self) -> int:
         return int(await self._redis.zcount("dora:workers", _now_ms() - ALIVE_MS, "+inf"))
@@ -460,6 +482,19 @@ class Ledger:
         )
 
 
+def _traces(envelope: Envelope) -> str:
+    """What linking remembers of it; of one that is not sent, only what a person may decide to send after all."""
+    traces = [one for one in traces_of(envelope) if envelope.state == "waiting" or one.kind == "incident"]
+    if not traces or (envelope.state != "waiting" and not envelope.concerns):
+        return ""
+    return json.dumps([(one.kind, one.id, one.at, one.text, one.service) for one in traces], separators=(",", ":"))
+
+
+def _history(envelope: Envelope) -> tuple[str, int, str]:
+    history = envelope.history
+    return ("", 0, "") if history is None else (history.name, history.number, "1" if history.is_catch_up else "")
+
+
 def _opening(envelope: Envelope) -> str:
     """A failure's attributes but for its end, as the later statements about it have to repeat them."""
     if envelope.state != "waiting" or not envelope.key.startswith("failure:") or envelope.method != "POST":
@@ -478,7 +513,7 @@ def _record(event: bytes | None, story: Sequence[bytes]) -> Record | None:
 
 
 def _head(fields: Sequence[Any]) -> Head:
-    lane, key, _, json_, story, opening, adjustment = fields
+    lane, key, _, json_, story, opening, adjustment, uuid = fields
     return Head(
         int(lane),
         key.decode(),
@@ -486,6 +521,7 @@ def _head(fields: Sequence[Any]) -> Head:
         json.loads(story) if story else {},
         json.loads(opening) if opening else {},
         json.loads(adjustment) if adjustment else {},
+        uuid.decode(),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections import Counter, deque
@@ -21,7 +22,7 @@ from redis.exceptions import RedisError
 
 from bridge import metrics
 from bridge.envelope import Envelope
-from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of, family_of_key
+from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of
 from bridge.logs import log
 from bridge.wakeup import SLICE_S
 from workers.conclusion import conclude
@@ -130,8 +131,8 @@ class Drain:
 
     def _has_work(self) -> bool:
         in_hand = self._tasks or self._done or any(self._ready.values())
-        due_soon = min(self._look_again_at.values()) - time.monotonic() < TAKE_AGAIN_S
-        return bool(in_hand or (self._leases and due_soon))
+        soon = time.monotonic() + TAKE_AGAIN_S
+        return bool(in_hand) or any(self._look_again_at[family_of(lane)] < soon for lane in self._leases)
 
     async def _take(self, alive: int) -> None:
         if not alive:
@@ -173,7 +174,7 @@ class Drain:
             self._lose(lost)
             self._add(heads)
             if len(heads) < wanted:
-                wait_s = TAKE_AGAIN_S if due_in_ms is None else due_in_ms / 1000
+                wait_s = math.inf if due_in_ms is None else due_in_ms / 1000
                 self._fetched_all_until[family] = time.monotonic() + min(wait_s, 0.02)
                 self._look_again_at[family] = time.monotonic() + wait_s
 
@@ -231,19 +232,20 @@ class Drain:
             self._stir.set()
         self._done.append(_Done(head, outcome, probe, (time.perf_counter() - started) * 1000))
         if outcome.verdict is Verdict.ERRORED:
-            self._allowed[family_of(head.lane)] = 0
-            self._free_until[family_of(head.lane)] = 0.0  # what was granted before is not known to hold any more
+            self._allowed[_calls(head)] = 0
+            self._free_until[_calls(head)] = 0.0  # what was granted before is not known to hold any more
         elif not self._closing:
             self._start_ready()
 
     async def _is_pending(self, envelope: Envelope) -> bool:
-        """Whether a PATCH has to wait for the deployment it is about."""
-        if family_of_key(envelope.key) != "change":
+        """Whether it has to wait for the deployments it is about."""
+        if not envelope.after:
             return False
-        last = await self._ledger.last_line(envelope.datadog_id)
-        if last.get("state") != "delivered":
-            return True
-        return bool(last.get("reason") == Reason.DELAYED and time.time() - last["at"] / 1000 < DELAYED_S)
+        now = time.time()
+        return any(
+            at is None or (delayed and now - at / 1000 < DELAYED_S)
+            for at, delayed in await self._ledger.delivered_at(envelope.after)
+        )
 
     async def _settle(self) -> None:
         """Tells the destination and the ledger what is done, and takes in hand what comes next of those keys."""
@@ -254,7 +256,7 @@ class Drain:
         standings = dict.fromkeys(FAMILIES, Standing())
         try:
             for family in FAMILIES:
-                if reports := [_report(one) for one in done if family_of(one.head.lane) == family]:
+                if reports := [_report(one) for one in done if _calls(one.head) == family]:
                     standings[family] = await self._destination.report(family, reports)
             settlements = _concluded(done, standings)
             lost, heads = await self._ledger.settle(self._owner, settlements)
@@ -270,7 +272,7 @@ class Drain:
     def _add(self, heads: list[Head]) -> None:
         for head in heads:
             if head.lane in self._leases:
-                self._ready[family_of(head.lane)].append(head)
+                self._ready[_calls(head)].append(head)
 
     def _leased(self, lanes: list[int], renewed_at: float) -> None:
         """Notes until when lanes are surely ours: counted from before the call that renewed them."""
@@ -286,9 +288,9 @@ class Drain:
         """These lanes are not ours any more, nor what is in hand of them."""
         for lane in lanes & self._leases.keys():
             del self._leases[lane]
-            ready = self._ready[family_of(lane)]
-            for head in [one for one in ready if one.lane == lane]:
-                ready.remove(head)
+            for ready in self._ready.values():
+                for head in [one for one in ready if one.lane == lane]:
+                    ready.remove(head)
 
     async def _pause(self, ends: float) -> None:
         """Waits until something is done, or something may be due."""
@@ -310,6 +312,12 @@ class Drain:
             pass
 
 
+def _calls(head: Head) -> str:
+    """The family of calls that Datadog limits and refuses alike: a withdrawal needs the key that a PATCH needs."""
+    family = family_of(head.lane)
+    return "change" if family == "failure" and head.envelope.method == "DELETE" else family
+
+
 def _untried(ready: deque[Head]) -> Head:
     """The first head that did not fail before, else the first: a probe is to tell about Datadog, not about an event."""
     head = next((one for one in ready if "verdict" not in one.last), ready[0])
@@ -326,7 +334,7 @@ def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing]) -> list
         conclude(
             one.head,
             one.outcome,
-            standing=standings[family_of(one.head.lane)],
+            standing=standings[_calls(one.head)],
             took_ms=one.took_ms,
             now_ms=time.time_ns() // 1_000_000,
             jitter=random.random(),  # noqa: S311 - spreads retries
@@ -338,7 +346,7 @@ def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing]) -> list
 def _tell(done: _Done, settlement: Settlement) -> None:
     """One line in the log and the counters, once it is in the ledger."""
     envelope, outcome, state = done.head.envelope, done.outcome, settlement.state
-    family = family_of(done.head.lane)
+    family = _calls(done.head)
     metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
     metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
     if state != "waiting":

@@ -35,7 +35,7 @@ local function adjusted(P, key, id, json, now)
   return text
 end
 
--- {lane, key, id, json, last line of its story or '', opening or '', adjustments or ''}, or nil.
+-- {lane, key, id, json, last line of its story or '', opening or '', adjustments or '', Datadog's own id or ''}, or nil.
 local function head(P, lane, key, now)
   while true do
     local id = redis.call('ZRANGE', P .. 'queue:' .. key, 0, 0)[1]
@@ -44,8 +44,9 @@ local function head(P, lane, key, now)
     if json then
       local fact = string.match(id, '^(.-)~')
       local opening = fact and redis.call('HGET', P .. 'fact:' .. fact, 'opening') or ''
+      local uuid = fact and redis.call('HGET', P .. 'fact:' .. fact, 'uuid') or ''
       local story = redis.call('LINDEX', P .. 'story:' .. id, -1) or ''
-      return {lane, key, id, json, story, opening, adjusted(P, key, id, json, tonumber(now))}
+      return {lane, key, id, json, story, opening, adjusted(P, key, id, json, tonumber(now)), uuid}
     end
     redis.call('ZREM', P .. 'queue:' .. key, id)
     redis.call('ZREM', P .. 'waiting', id)

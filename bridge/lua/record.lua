@@ -1,6 +1,6 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
--- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes and
--- the id of the note it cures.
+-- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes, and
+-- what linking remembers of it, its sender's history, number in it, '1' for a catch-up, and the id of the note it cures.
 -- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
 local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local P = 'dora:'
@@ -72,16 +72,63 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
   return again and 'redriven' or 'accepted'
 end
 
-for i = 5, #ARGV, 14 do
-  local answer = record(unpack(ARGV, i, i + 12))
+-- What linking has to know of it; see timeline.py. `dora:linking` counts, so that nothing said meanwhile is missed.
+local function remember(traces)
+  for _, trace in ipairs(cjson.decode(traces)) do
+    local kind, id, at, text, service = unpack(trace)
+    local services = {}
+    if kind == 'deployment' then
+      redis.call('HSET', P .. 'deployments:' .. service, id, text)
+      redis.call('EXPIRE', P .. 'deployments:' .. service, memory_ttl)
+      services = {service}
+    elseif kind == 'verdict' then
+      redis.call('SET', P .. 'verdict:' .. id, text, 'EX', memory_ttl)
+    else
+      local incident = P .. 'incident:' .. id
+      if kind == 'incident' then
+        redis.call('HSETNX', incident, 'first', text)
+        redis.call('HSET', incident, 'last', text)
+      elseif redis.call('EXISTS', incident) == 1 then
+        redis.call('HSET', incident, 'withdrawn', text)
+      end
+      redis.call('EXPIRE', incident, memory_ttl)
+      local first = redis.call('HGET', incident, 'first')
+      services = first and cjson.decode(first).services or {}
+      for _, one in ipairs(services) do
+        redis.call('ZADD', P .. 'incidents:' .. one, 'NX', at, id)
+        redis.call('EXPIRE', P .. 'incidents:' .. one, memory_ttl)
+      end
+    end
+    for _, one in ipairs(services) do redis.call('ZINCRBY', P .. 'linking', 1, one) end
+  end
+end
+
+local latest = {}
+local FIELDS = 18
+for i = 5, #ARGV, FIELDS do
+  local traces, history, number, is_catch_up, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+  number = tonumber(number)
+  local answer
+  local reported = is_catch_up == '1' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
+  if reported and reported >= number then
+    answer = 'known'
+  else
+    answer = record(unpack(ARGV, i, i + 12))
+    if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'ignored') then remember(traces) end
+    if history ~= '' then latest[history] = math.max(latest[history] or number, number) end
+  end
   answers[#answers + 1] = answer
   -- a body that could not be understood before, and now can be: the dead letter about it is done
-  local cured = ARGV[i + 13]
   if cured ~= '' and redis.call('ZREM', P .. 'dead', cured) == 1 then
     tell(cured, 'superseded', {by = 'redelivery', reason = 'understood when it was delivered again'})
     redis.call('EXPIRE', P .. 'story:' .. cured, events_ttl)
     redis.call('EXPIRE', P .. 'event:' .. cured, events_ttl)
   end
+end
+-- at the end: of several entries of one history the latest comes first
+for history, number in pairs(latest) do
+  local known = tonumber(redis.call('GET', P .. 'history:' .. history) or '-1')
+  redis.call('SET', P .. 'history:' .. history, math.max(known, number), 'EX', memory_ttl)
 end
 if wake and not redis.call('SET', P .. 'ring', '1', 'NX', 'PX', 5000) then wake = false end
 answers[#answers + 1] = wake and '1' or '0'

@@ -1,6 +1,6 @@
 -- Records what became of statements in hand, and gives the next one of each key that has one.
 -- ARGV: owner, lease_ms, then for each: lane, key, id, state, story line, ms to wait, ttl_s, commit or version
--- and second that Datadog was told of a deployment (or may have been), else ''.
+-- and second that Datadog was told of a deployment (or may have been), else '', and the id that Datadog gave it, else ''.
 -- Returns {lanes that are lost, heads as in fetch}.
 -- A lane nobody holds: its outcomes are recorded, but it is reported as lost, so that its holder of before stops.
 -- A lane that another holds: likewise, but only what came to an end, and neither its lane nor its hand is touched.
@@ -16,6 +16,15 @@ local function tell(key, id, line, told, second)
   redis.call('ZADD', sent, 'GT', second, told)
   redis.call('ZREMRANGEBYRANK', sent, 0, -501)
   redis.call('EXPIRE', sent, 15552000)
+end
+
+-- What later statements about other things wait for. A PATCH says nothing about its deployment being there.
+local function mark_delivered(key, id, line, uuid)
+  if string.sub(key, 1, 7) == 'change:' then return end
+  local fact = P .. 'fact:' .. (string.match(id, '^(.-)~') or id)
+  redis.call('HSETNX', fact, 'delivered', now)
+  if string.find(line, '"reason":"delayed"', 1, true) then redis.call('HSETNX', fact, 'delayed', now) end
+  if uuid ~= '' then redis.call('HSET', fact, 'uuid', uuid) end
 end
 
 local function finish(key, id, state, line, ttl)
@@ -34,8 +43,8 @@ local function finish(key, id, state, line, ttl)
   end
 end
 
-for i = 3, #ARGV, 9 do
-  local lane, key, id, state, line, wait, ttl, told, second = unpack(ARGV, i, i + 8)
+for i = 3, #ARGV, 10 do
+  local lane, key, id, state, line, wait, ttl, told, second, uuid = unpack(ARGV, i, i + 9)
   if seen[lane] == nil then
     local holder = redis.call('GET', P .. 'lease:' .. lane)
     seen[lane] = holder == owner and 'mine' or (holder and 'other' or 'free')
@@ -47,6 +56,7 @@ for i = 3, #ARGV, 9 do
   if state ~= 'waiting' and is_queued then
     tell(key, id, line, told, second)
     finish(key, id, state, line, ttl)
+    if state == 'delivered' then mark_delivered(key, id, line, uuid) end
   elseif is_queued and seen[lane] ~= 'other' then
     tell(key, id, line, told, second)
     redis.call('LTRIM', P .. 'story:' .. id, -100, -1)

@@ -26,7 +26,7 @@ from bridge.ids import fact_id
 from bridge.payload import Found, Items, Object, Part, Stripped, TextOrNumber, Time, as_tags, fields_of
 from bridge.severity import severity
 from bridge.signatures import HmacSha256
-from bridge.source import Context, Options, Source, Traits, Translation, first, nothing
+from bridge.source import API_URL, Context, Options, Source, Traits, Translation, first, nothing
 from bridge.times import SECOND, OptionalRfc3339, Rfc3339
 
 
@@ -93,6 +93,11 @@ class PagerDutyOptions(Options):
         "ignore", description="Whether a changed priority is sent as the severity of the open failure"
     )
     send_as: SendAs = Field("failure", description="failure, or legacy_incident: Datadog's older endpoint")
+    api_url: str = Field(
+        "https://api.pagerduty.com",
+        pattern=API_URL,
+        description="Where catching up finds the API; in the EU https://api.eu.pagerduty.com",
+    )
 
 
 _LEFT_OUT = "incidents of this urgency do not count as failures (option urgencies)"
@@ -112,7 +117,7 @@ def translate(webhook: Webhook, context: Context) -> Translation:
 
     match event.event_type:
         case "incident.resolved" if _is_merge(incident) and context.application_key:
-            withdrawal = Withdrawal(failure_id=failure.id, origins={"failure_id": failure.origins["id"]})
+            withdrawal = Withdrawal(record_id=failure.id, origins={"record_id": failure.origins["id"]})
             return Translation(facts=(withdrawal,), traits=traits)
         case "incident.resolved":
             # a merge is no recovery: it only ends what was reported, and makes no failure of its own

@@ -254,7 +254,7 @@ async def test_a_deployment_that_was_only_refused_is_judged_anew_when_it_comes_l
 
 async def test_patches_can_be_edited_and_deletes_cannot(desk: Desk) -> None:
     patch = ChangeFailure(deployment_id=ID, service="checkout", env=None)
-    delete = Withdrawal(failure_id=failed().id)
+    delete = Withdrawal(record_id=failed().id)
     after, _ = edited(
         envelope(patch),
         {"remediation": {"id": deployed(2).id, "type": "rollback"}},

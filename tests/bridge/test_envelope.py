@@ -27,7 +27,7 @@ OPEN = Failure(id="pagerduty-incident-PXYZ", started_at=T0, services=("shop",))
 CLOSED = replace(OPEN, finished_at=T0 + SECOND)
 CHANGE = ChangeFailure(deployment_id="argo-0000-000001", service="shop", env=None)
 REMEDIED = replace(CHANGE, remediation_id="argo-0000-000002", remediation_type="rollback")
-WITHDRAWN = Withdrawal(failure_id="pagerduty-incident-PXYZ")
+WITHDRAWN = Withdrawal(record_id="pagerduty-incident-PXYZ")
 
 
 def envelope(fact: Fact, **more: Any) -> Envelope:

@@ -243,7 +243,7 @@ LAST_TRUE = NOW + 300 * SECOND
         (replace(FAILURE, revision=LAST_TRUE), None),
         (replace(FAILURE, revision=LAST_TRUE + 1), "the time of the event is more than 5 minutes in the future"),
         (replace(FAILURE, revision=1), "the time of the event is before 2010: a wrong unit?"),
-        (Withdrawal(failure_id="x" * 16), None),
+        (Withdrawal(record_id="x" * 16), None),
     ],
 )
 def test_times_that_cannot_be_true(fact: Any, reason: str | None) -> None:

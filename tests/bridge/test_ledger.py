@@ -164,7 +164,7 @@ async def test_statements_about_one_failure(
         "closed if open": failed(finished_at=end, only_if_open="it was never counted"),
         "closed, start unknown": failed(finished_at=end, started_at=None),
         "closed, nobody concerned": failed(finished_at=end, services=()),
-        "withdrawn": Withdrawal(failure_id=failed().id),
+        "withdrawn": Withdrawal(record_id=failed().id),
     }
     assert [(await record(ledger, facts[one]))[0] for one in statements] == answers
     assert [head.envelope.id for head in await drained(ledger)] == [f"{failed().id}{word}" for word in sent]
@@ -268,7 +268,7 @@ async def test_an_envelope_of_a_newer_version_waits_for_code_that_reads_it(
     stored = json.loads(await redis.get(f"dora:event:{deployed(1).id}"))
     await redis.set(f"dora:event:{deployed(1).id}", json.dumps(stored | {"v": 99}))
     assert [head.envelope.id for head in await heads(ledger)] == [deployed(2).id]
-    assert (await ledger.last_line(deployed(1).id))["reason"] == "unreadable"
+    assert (await ledger.stories([deployed(1).id]))[0][-1]["reason"] == "unreadable"
     assert (await ledger.counts())["waiting"] == 2
     await redis.aclose()
 

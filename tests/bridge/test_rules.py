@@ -41,7 +41,7 @@ CHANGE = ChangeFailure(
     remediation_id="argo-0000-000003",
     remediation_type="rollback",
 )
-WITHDRAWAL = Withdrawal(failure_id="pagerduty-incident-PXYZ")
+WITHDRAWAL = Withdrawal(record_id="pagerduty-incident-PXYZ")
 TRAITS = {
     "endpoint": "github",
     "kind": "deployment_status",

@@ -87,7 +87,7 @@ def test_a_change_failure_is_a_patch_with_both_keys() -> None:
 
 
 def test_a_withdrawal_is_a_delete_without_a_body() -> None:
-    sent = request(Withdrawal(failure_id="pagerduty-incident-P1"))
+    sent = request(Withdrawal(record_id="pagerduty-incident-P1"))
     assert (sent.method, sent.url.path, sent.content) == ("DELETE", "/api/v2/dora/failure/pagerduty-incident-P1", b"")
     assert sent.headers["dd-application-key"] == "the-app-key"
 

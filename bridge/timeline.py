@@ -1,0 +1,191 @@
+"""What is remembered of a statement for linking: which deployments were live when, and which incidents there were.
+
+Kept apart from the events, since they expire after days, and small, since there is one for each deployment: a
+deployment is a text of about fifty bytes in the hash of its service, which Redis stores without overhead. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.envelope import Envelope
+
+_MS = 1_000_000
+NOT_A_CHANGE = "not_a_change:true"
+"""The custom tag of an incident that a person at its source labelled as caused by no change."""
+ROLLBACK = "rollback:true"
+"""The custom tag of a deployment that says of itself that it is a rollback, and not always of what."""
+Ended = Literal["", "merged", "not_a_change"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One thing to remember, of the services it concerns."""
+
+    kind: Literal["deployment", "incident", "withdrawn", "verdict"]
+    id: str
+    at: int
+    """Milliseconds since the epoch: the end of a deployment, the start of an incident."""
+    text: str
+    service: str = ""
+    """Of a deployment; an incident says it in its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployment, as far as linking needs it. Times are milliseconds since the epoch."""
+
+    id: str
+    service: str
+    env: str
+    started_at: int
+    finished_at: int
+    identity: str
+    """Equal for deployments of the same commit, or version; empty if neither is known."""
+
+    @classmethod
+    def from_text(cls, id_: str, service: str, text: str) -> Deployed:
+        finished, took, identity, env = text.split("|", 3)
+        finished_at = int(finished, 16)
+        return cls(id_, service, env, finished_at - int(took, 16), finished_at, identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """An incident, or what a webhook says itself of a failed deployment. Times are milliseconds since the epoch."""
+
+    id: str
+    endpoint: str
+    services: tuple[str, ...]
+    env: str
+    started_at: int | None
+    """None: not known; then the failed deployment is named."""
+    finished_at: int | None = None
+    root_cause: str = ""
+    """Identity of the commit that a person named."""
+    ended: Ended = ""
+    """Why it marks no deployment, whatever else is known."""
+    deployment_id: str = ""
+    """The failed deployment, of what a webhook says itself."""
+    remediation_id: str = ""
+    explicit: bool = False
+    """A webhook says itself that a deployment failed; no incident needs to be linked."""
+    override: Literal["", "apply", "reject"] = ""
+    """What a person decided."""
+
+    @classmethod
+    def from_fields(cls, id_: str, fields: Mapping[str, str]) -> Incident:
+        """Of what the ledger keeps: the first statement says what and when it was, the last one how it ended."""
+        first, last = json.loads(fields["first"]), json.loads(fields["last"])
+        return cls(
+            id=id_,
+            endpoint=first["endpoint"],
+            services=tuple(first["services"]),
+            env=first.get("env", ""),
+            started_at=first.get("at"),
+            finished_at=last.get("end"),
+            root_cause=last.get("root_cause") or first.get("root_cause", ""),
+            ended="merged" if "withdrawn" in fields else last.get("ended", ""),
+            deployment_id=last.get("deployment_id", ""),
+            remediation_id=last.get("remediation_id", ""),
+            explicit=last.get("explicit", False),
+            override=_override(fields.get("override", "")),
+        )
+
+
+def _override(text: str) -> Literal["", "apply", "reject"]:
+    return "apply" if text == "apply" else "reject" if text == "reject" else ""
+
+
+def identity_of(attributes: Mapping[str, Any]) -> str:
+    """The identity of what was deployed: its commit, else its version, as Datadog compares them."""
+    git = attributes.get("git")
+    if isinstance(git, Mapping) and git.get("commit_sha"):
+        return str(git["commit_sha"])[:12].lower()
+    version = attributes.get("version")
+    return f"v{hashlib.sha256(str(version).encode()).hexdigest()[:11]}" if version else ""
+
+
+def traces_of(envelope: Envelope) -> Sequence[Trace]:
+    """What there is to remember of a statement; nothing of a note."""
+    if not envelope.method:
+        return ()
+    attributes, family = envelope.attributes, envelope.key.partition(":")[0]
+    if family == "deployment":
+        return _of_deployment(envelope, attributes)
+    if family == "change":
+        return _of_change(envelope, attributes)
+    if envelope.method == "DELETE":
+        return (Trace("withdrawn", envelope.datadog_id, 0, "merged"),)
+    return _of_incident(envelope, attributes)
+
+
+def _of_deployment(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Trace]:
+    finished_at, service = attributes["finished_at"] // _MS, attributes["service"]
+    took = finished_at - attributes["started_at"] // _MS
+    env = attributes.get("env", "")
+    text = f"{finished_at:x}|{took:x}|{identity_of(attributes)}|{env}"
+    deployed = Trace("deployment", envelope.datadog_id, finished_at, text, service)
+    if ROLLBACK not in attributes.get("custom_tags", ()):
+        return (deployed,)
+    # which deployment it undid has to be found: the linker does
+    signal = _signal(envelope, service, env, at=finished_at, remediation_id=envelope.datadog_id)
+    return (deployed, Trace("incident", f"{envelope.datadog_id}~rollback", finished_at, signal))
+
+
+def _of_change(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Trace]:
+    remediation = attributes.get("remediation", {})
+    said = {
+        "change_failure": attributes.get("change_failure", False),
+        "remediation": remediation,
+        "by": envelope.source,
+    }
+    verdict = Trace("verdict", envelope.datadog_id, 0, _compact(said))
+    concerns = envelope.concerns
+    if not concerns:
+        return (verdict,)
+    at = envelope.received_at // _MS
+    signal = _signal(
+        envelope,
+        concerns["service"],
+        concerns.get("env", ""),
+        at=int(concerns["at"]) if "at" in concerns else None,
+        deployment_id=envelope.datadog_id,
+        remediation_id=remediation.get("id", ""),
+    )
+    return (verdict, Trace("incident", envelope.fact, at, signal))
+
+
+def _signal(envelope: Envelope, service: str, env: str, **more: Any) -> str:
+    said = {"endpoint": envelope.endpoint, "services": [service], "env": env, "explicit": True, **more}
+    return _told(said)
+
+
+def _of_incident(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Trace]:
+    started_at, finished_at = attributes.get("started_at"), attributes.get("finished_at")
+    tags = attributes.get("custom_tags", ())
+    merged = any(str(tag).startswith("merged_into:") for tag in tags)
+    said = {
+        "endpoint": envelope.endpoint,
+        "services": list(attributes.get("services", ())),
+        "env": attributes.get("env", ""),
+        "at": started_at // _MS if started_at is not None else None,
+        "end": finished_at // _MS if finished_at is not None else None,
+        "root_cause": identity_of(attributes) if "git" in attributes else "",
+        "ended": "merged" if merged else "not_a_change" if NOT_A_CHANGE in tags else "",
+    }
+    text = _told(said)
+    # a closing may lack start and services: then its opening, which is there already, has them
+    return (Trace("incident", envelope.datadog_id, (started_at or 0) // _MS, text),)
+
+
+def _told(said: Mapping[str, Any]) -> str:
+    return _compact({name: value for name, value in said.items() if value not in ("", None)})
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
