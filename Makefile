@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test loss-matrix lint types format lock clean
+.PHONY: help demo test loss-matrix year lint types format lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -23,6 +23,9 @@ test: $(VENV)/.dev ## all tests
 
 loss-matrix: $(VENV)/.dev ## kill and pull away every part under load; print what was lost (about 15 minutes)
 	$(RUN) tests/integration/loss_matrix.py $(ARGS)
+
+year: $(VENV)/.dev ## play a fictitious company's year against the bridge (some minutes); DAYS=365 SEED=1
+	YEAR_DAYS=$(or $(DAYS),365) YEAR_SEED=$(or $(SEED),1) $(RUN) -m pytest tests/integration/test_year.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format, changes nothing
 	$(RUN) -m ruff check $(ARGS) $(CODE)

@@ -22,11 +22,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bridge import explain, search
+from bridge import explain, link_review, search
 from bridge.access import COOKIE, Access, Session, bearer
 from bridge.dead_letters import DeadLetters
 from bridge.errors import AdminError, BridgeError, Invalid, LedgerUnavailable, NotNow, Unknown
 from bridge.ledger import Ledger
+from bridge.links import Links
 from bridge.logs import log
 from bridge.metrics import REGISTRY
 from bridge.openapi import document
@@ -47,13 +48,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Admin:
     """The endpoints below /admin/, over one ledger."""
 
-    def __init__(self, ledger: Ledger, dead_letters: DeadLetters, redrive: Redrive) -> None:
+    def __init__(self, ledger: Ledger, dead_letters: DeadLetters, links: Links, redrive: Redrive) -> None:
         self.ledger = ledger
         self.dead_letters = dead_letters
+        self.links = links
         self.redrive = redrive
 
     async def status(self, request: Request) -> Response:
-        return JSONResponse(await status(self.ledger, self.dead_letters))
+        return JSONResponse(await status(self.ledger, self.dead_letters, self.links))
 
     async def events(self, request: Request) -> Response:
         return await self._list(request, "events", search.EVENTS)
@@ -80,7 +82,7 @@ class Admin:
 
     async def explained(self, identifier: str) -> dict[str, Any]:
         """The explanation of one event. Raises: Unknown."""
-        whole = await explain.explained(self.ledger, self.dead_letters, identifier)
+        whole = await explain.explained(self.ledger, self.dead_letters, identifier, self.links)
         if whole is None:
             raise Unknown(f"the ledger knows no event {identifier}")
         return whole
@@ -118,6 +120,22 @@ class Admin:
         await self.redrive.discard(identifier, by=by)
         log("admin.acted", who=by, what="discard", id=identifier)
         return JSONResponse({"id": identifier, "status": "discarded"})
+
+    async def linked(self, request: Request) -> Response:
+        return JSONResponse(await link_review.listing(self.links, request.query_params))
+
+    async def apply_link(self, request: Request) -> Response:
+        return JSONResponse({"status": "recorded", "links": await self.say_of_link(request, "apply")})
+
+    async def reject_link(self, request: Request) -> Response:
+        return JSONResponse({"status": "recorded", "links": await self.say_of_link(request, "reject")})
+
+    async def say_of_link(self, request: Request, word: link_review.Word) -> list[dict[str, Any]]:
+        """Records what whoever asks says to the links of an incident. Raises: Unknown, NotNow."""
+        by, incident = request.state.who, request.path_params["incident"]
+        said = await link_review.say(self.links, incident, word, by=by)
+        log("admin.acted", who=by, what=f"{word} link", id=incident)
+        return said
 
     async def export(self, request: Request) -> Response:
         """All that a filter selects, one JSON object a line, read as fast as it is taken."""
@@ -311,12 +329,16 @@ _CAREFUL = [
 
 
 def create_internal_app(
-    settings: Settings, ledger: Ledger, dead_letters: DeadLetters, ring: Callable[[], Awaitable[None]]
+    settings: Settings,
+    ledger: Ledger,
+    dead_letters: DeadLetters,
+    links: Links,
+    ring: Callable[[], Awaitable[None]],
 ) -> Starlette:
     """The application of the internal listener; `ring` asks for a drain."""
-    gauges = Gauges(lambda: status(ledger, dead_letters))
+    gauges = Gauges(lambda: status(ledger, dead_letters, links))
     redrive = Redrive(settings, ledger, dead_letters, ring)
-    admin = Admin(ledger, dead_letters, redrive)
+    admin = Admin(ledger, dead_letters, links, redrive)
     access = Access(settings.admin_tokens)
     page = Page(admin, access)
     behind = Guard(access, page).behind
@@ -362,6 +384,9 @@ def create_internal_app(
             Route("/admin/dead-letters/{id}", behind(admin.discard), methods=["DELETE"]),
             Route("/admin/dead-letters/{id}/redrive", behind(admin.redrive_one, form=page.redrive_one), methods=post),
             Route("/admin/dead-letters/{id}/discard", behind(None, form=page.discard), methods=post),
+            Route("/admin/links", behind(admin.linked, page.links), methods=get),
+            Route("/admin/links/{incident}/apply", behind(admin.apply_link, form=page.apply_link), methods=post),
+            Route("/admin/links/{incident}/reject", behind(admin.reject_link, form=page.reject_link), methods=post),
         ],
         exception_handlers={HTTPException: refused, Exception: failed},
     )

@@ -13,8 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge import redis_url
+from bridge.backfill.github_hooks import hooks_of
 from bridge.ledger import Ledger
-from bridge.settings import PREFIX, Environment, Settings, secret_variable
+from bridge.rule_reach import dead_rules
+from bridge.settings import PREFIX, SENDER_TOKENS, Environment, Settings, secret_variable
 
 OLDEST_REDIS = (6, 2)
 _CLOCK_S = 5.0
@@ -35,13 +37,17 @@ async def findings(
     settings: Settings, environ: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None
 ) -> list[Finding]:
     """All findings, of the configuration first, then of the world; `transport` makes the calls of Datadog."""
-    found = [*_of_settings(settings, environ)]
+    found = [*_of_settings(settings, environ), *_of_rules(settings)]
     async with httpx.AsyncClient(transport=transport, timeout=_DATADOG_S) as client:
         found += await _of_datadog(settings, client)
+        found += await _of_hooks(settings, client)
     redis = redis_url.impatient(settings.environment.redis_url)
     try:
         found += await _of_redis(redis)
-        found += await _of_workers(Ledger(redis))
+        ledger = Ledger(redis, settings.configuration.retention)
+        found += await _of_workers(ledger)
+        found += await _of_services(settings, ledger)
+        found += await _of_envs(ledger)
     except (RedisError, OSError) as error:
         found.append(Finding("problem", "redis", f"not reachable: {type(error).__name__} (DORA_BRIDGE_REDIS_URL)"))
     finally:
@@ -66,6 +72,9 @@ def _of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding
     else:
         found.append(Finding("ok", "datadog", f"events go to {settings.datadog_url}"))
     if environment.app_key is None:
+        for name in settings.incident_endpoints:
+            detail = f"{name} sends to Incident Management, which needs an application key (set DD_APP_KEY)"
+            found.append(Finding("problem", "endpoint", detail))
         detail = "no application key: change failures, withdrawals and read-back are off (DD_APP_KEY)"
         found.append(Finding("warning", "datadog", detail))
     if environment.site in _GOVERNMENT and environment.datadog_url is None:
@@ -73,13 +82,21 @@ def _of_settings(settings: Settings, environ: Mapping[str, str]) -> list[Finding
             Finding("warning", "datadog", f"the site {environment.site} does not offer DORA metrics (DD_SITE)")
         )
     known = {str(info.alias) for info in Environment.model_fields.values()}
-    known |= {f"{PREFIX}ADMIN_TOKEN", f"{PREFIX}ADMIN_TOKEN_FILE"}
+    for one in (f"{PREFIX}ADMIN_TOKEN", *SENDER_TOKENS.values()):
+        known |= {one, f"{one}_FILE"}
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(f"{PREFIX}SECRETS__"):
             near = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             found.append(Finding("warning", "settings", f"{variable} is no setting{hint}"))
     return found
+
+
+def _of_rules(settings: Settings) -> list[Finding]:
+    return [
+        Finding("warning", "rules", f"{dead.rule} can never match: {dead.why} (rules)")
+        for dead in dead_rules(settings.configuration.rules, settings.endpoints)
+    ]
 
 
 async def _of_datadog(settings: Settings, client: httpx.AsyncClient) -> list[Finding]:
@@ -110,6 +127,28 @@ async def _of_datadog(settings: Settings, client: httpx.AsyncClient) -> list[Fin
     return found
 
 
+async def _of_hooks(settings: Settings, client: httpx.AsyncClient) -> list[Finding]:
+    """Whether what GitHub could not deliver is asked for again."""
+    found: list[Finding] = []
+    token = settings.sender_tokens.get("github")
+    for (endpoint, base_url, hook), _ in hooks_of(settings).items():
+        if token is None:
+            detail = f"{hook} is listed for {endpoint}, but failed deliveries are not asked for again without a token"
+            found.append(Finding("warning", "github", f"{detail} ({SENDER_TOKENS['github']})"))
+            continue
+        headers = {b"Authorization": b"Bearer " + token()[0]}
+        try:
+            answer = await client.get(f"{base_url}/{hook}/deliveries", params={"per_page": 1}, headers=headers)
+            problem = "" if answer.status_code == 200 else f"GitHub answers {answer.status_code}"
+        except httpx.TransportError as error:
+            problem = f"GitHub is not reachable: {type(error).__name__}"
+        detail = f"failed deliveries of {hook} are asked for again"
+        if problem:
+            detail = f"{problem} when asked for deliveries of {hook} (hooks, {SENDER_TOKENS['github']})"
+        found.append(Finding("warning" if problem else "ok", "github", detail))
+    return found
+
+
 async def _of_redis(redis: Redis) -> list[Finding]:
     info: Mapping[str, Any] = await redis.info()
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
@@ -137,3 +176,29 @@ async def _of_workers(ledger: Ledger) -> list[Finding]:
     if alive:
         return [Finding("ok", "worker", f"{alive} worker process{'es' * (alive != 1)} alive")]
     return [Finding("warning", "worker", "no worker process is alive: events wait (dora-bridge worker)")]
+
+
+async def _of_services(settings: Settings, ledger: Ledger) -> list[Finding]:
+    """Services that the configuration names and that nothing came for: a slip in a name goes unnoticed otherwise."""
+    named: dict[str, str] = {}
+    for position, rule in enumerate(settings.configuration.rules, start=1):
+        for service in rule.named_services:
+            named.setdefault(service, rule.called(position))
+    for name, endpoint in settings.endpoints.items():
+        for service, option in endpoint.options.named_services:
+            named.setdefault(service, f"endpoints.{name}.{option}")
+    if not named or await ledger.is_empty():
+        return []
+    days = settings.configuration.retention.memory_days
+    heard_of = await ledger.heard_of(list(named))
+    return [
+        Finding("warning", "services", f"no event of service {service} came in the last {days:g} days ({where})")
+        for service, where in named.items()
+        if service not in heard_of
+    ]
+
+
+async def _of_envs(ledger: Ledger) -> list[Finding]:
+    without_env = await ledger.without_env()
+    how = "map them with a rule (set: {env: …}); dora-bridge events list --without-env shows which"
+    return [Finding("warning", "env", f"{without_env.said}: {how}")] if without_env else []

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,13 +17,15 @@ import click
 import httpx
 from redis.exceptions import RedisError
 
-from bridge import __version__, logs
+from bridge import __version__, datadog_cli, links_cli, logs
 from bridge.envelope import STATES
-from bridge.errors import AdminError, ConfigurationError, Invalid
+from bridge.errors import AdminError, ConfigurationError, DatadogUnreadable, Invalid
 from bridge.settings import Settings, read
-from bridge.source import Endpoint
+from bridge.source import API_URL, Endpoint
+from bridge.sources.github import HOOK
 
 if TYPE_CHECKING:
+    from bridge.backfill.command import Order
     from bridge.desk import Desk
 
 EXPECTED = (ConfigurationError, RedisError, httpx.TransportError, httpx.InvalidURL, OSError)
@@ -46,6 +49,9 @@ def main() -> None:
     except AdminError as error:
         click.echo(f"dora-bridge: {error.detail}", err=True)
         code = 2 if isinstance(error, Invalid) else 1
+    except DatadogUnreadable as error:
+        click.echo(f"dora-bridge: {error}", err=True)
+        code = 1
     except EXPECTED as error:
         click.echo(f"dora-bridge: {type(error).__name__}: {error}", err=True)
         code = 1
@@ -60,7 +66,7 @@ def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "obj": _settings})
 @click.version_option(__version__, prog_name="dora-bridge")
 def commands() -> None:
     """Signed webhooks of GitHub, Argo CD, PagerDuty and Opsgenie in, DORA events for Datadog out.
@@ -89,6 +95,7 @@ def serve() -> int:
 
     logs.set_up()
     settings = _settings()
+    settings.check_application_key()
     if not settings.secrets:
         logs.log("process.without_endpoints", logging.WARNING, reason="no DORA_BRIDGE_SECRETS__<ENDPOINT> is set")
     try:
@@ -201,6 +208,195 @@ def check(as_json: bool) -> int:
     return int(any(one.level == "problem" for one in found))
 
 
+@commands.command()
+@click.option("--since", default="7d", show_default=True, help="Not before: a time, or an age like 2h or 7d.")
+@click.option("--until", help="Not after. [default: now]")
+@click.option("--service", help="Only of this service.")
+@click.option("--env", help="Only of this environment.")
+@click.option("--grace", default="10m", show_default=True, help="What was delivered more recently may be missing.")
+@_json_option
+def reconcile(since: str, until: str | None, service: str | None, env: str | None, grace: str, as_json: bool) -> int:
+    """Compare the ledger with Datadog per service and env. Exit code 1 if Datadog lacks something it took.
+
+    By the times of the events: a deployment's end, a failure's start. Tells what is missing, what Datadog has from
+    somebody else or twice, and rollbacks that there were not. Needs an application key.
+    """
+    from bridge import coverage
+
+    asked = coverage.asked_for(since=since, until=until, service=service, env=env, grace=grace)
+    report = asyncio.run(coverage.reconcile(_settings(), asked))
+    click.echo(json.dumps(report.json()) if as_json else report.text())
+    return int(report.has_missing)
+
+
+@commands.group()
+def backfill() -> None:
+    """Catch up after an outage: read a sender's own API, and fill in what the ledger lacks, with the true times.
+
+    Only shows what is lacking, unless --apply is given. What is known is recognised, so it can be repeated at will;
+    an interrupted --apply goes on where it stopped. Exit code 1 if something could not be read.
+    """
+
+
+def _backfill_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        _json_option,
+        click.option(
+            "--per-second",
+            type=click.FloatRange(0, 100, min_open=True),
+            default=10,
+            show_default=True,
+            help="At most so many calls, and records, in a second.",
+        ),
+        click.option("--apply", is_flag=True, help="Record it, so that it is delivered."),
+        click.option("--env", default="", help="As `?env=` in the address that the sender posts to."),
+        click.option("--until", help="Not after. [default: now]"),
+        click.option("--since", default="7d", show_default=True, help="Not before: a time, or an age like 2h or 7d."),
+        click.option("--endpoint", help="Name of the endpoint. [default: the first of this kind]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _order(kind: str, given: dict[str, Any]) -> Order:
+    from bridge.backfill.command import Order
+    from bridge.search import moment
+
+    settings, now = _settings(), time.time_ns()
+    endpoint = _endpoint(settings, given.pop("endpoint") or kind)
+    if endpoint.source.name != kind:
+        raise click.UsageError(f"--endpoint {endpoint.name}: it is of kind {endpoint.source.name}, not {kind}")
+    since = moment(given.pop("since"), now, "since") * 1_000_000
+    until = given.pop("until")
+    order = Order(settings, endpoint, since, moment(until, now, "until") * 1_000_000 if until else now, **given)
+    if order.since >= order.until:
+        raise click.UsageError("--since is not before --until")
+    return order
+
+
+@backfill.command("github")
+@click.option("--repository", "repositories", multiple=True, metavar="OWNER/NAME", help="Read what happened in it.")
+@click.option(
+    "--hook", "hooks", multiple=True, metavar="PATH", help="Like repos/acme/shop/hooks/123. [default: option hooks]"
+)
+@_backfill_options
+def backfill_github(repositories: tuple[str, ...], hooks: tuple[str, ...], **given: Any) -> int:
+    """Failed deliveries of hooks; and deployments of repositories, or what else the endpoint reports.
+
+    Needs DORA_BRIDGE_GITHUB_TOKEN.
+    """
+    from bridge.backfill import command
+
+    order = _order("github", given)
+    options: Any = order.endpoint.options
+    hooks = hooks or options.hooks
+    for name, values, pattern in (("repository", repositories, r"[\w.-]+/[\w.-]+"), ("hook", hooks, HOOK)):
+        if wrong := [one for one in values if not re.fullmatch(pattern, one)]:
+            raise click.UsageError(f"--{name} {wrong[0]}: not like {'acme/shop' if name == 'repository' else _A_HOOK}")
+    if not repositories and not hooks:
+        raise click.UsageError("say what to read: --repository OWNER/NAME, or --hook, or option hooks of the endpoint")
+    return asyncio.run(command.github(order, repositories, hooks))
+
+
+_A_HOOK = "repos/acme/shop/hooks/123, orgs/acme/hooks/4 or app/hook"
+
+
+@backfill.command("pagerduty")
+@click.option("--service", "services", multiple=True, metavar="ID", help="Only incidents of this service.")
+@click.option("--team", "teams", multiple=True, metavar="ID", help="Only incidents of this team.")
+@_backfill_options
+def backfill_pagerduty(services: tuple[str, ...], teams: tuple[str, ...], **given: Any) -> int:
+    """Incidents that were opened, resolved or reopened. Without --service and --team those of the whole account.
+
+    Needs DORA_BRIDGE_PAGERDUTY_TOKEN.
+    """
+    from bridge.backfill import command
+
+    return asyncio.run(command.pagerduty(_order("pagerduty", given), services, teams))
+
+
+@backfill.command("argocd")
+@click.argument("files", nargs=-1)
+@click.option("--url", default="", help="Read an API server instead; needs DORA_BRIDGE_ARGOCD_TOKEN.")
+@_backfill_options
+def backfill_argocd(files: tuple[str, ...], url: str, **given: Any) -> int:
+    """Histories of Applications. FILES are what kubectl or argocd print; - reads standard input.
+
+    \b
+    kubectl get applications.argoproj.io -A -o json | dora-bridge backfill argocd -
+    argocd app list -o json | dora-bridge backfill argocd -
+    """
+    from bridge.backfill import command
+
+    if bool(files) == bool(url):
+        raise click.UsageError("say what to read: FILES, or --url of an API server")
+    if url and not re.fullmatch(API_URL, url.rstrip("/")):
+        raise click.UsageError("--url: not an http or https URL without credentials")
+    order = _order("argocd", given)
+    return asyncio.run(command.argocd(order, {name: _contents(name) for name in files}, url))
+
+
+@commands.group()
+def rules() -> None:
+    """The rules of bridge.yaml: keep them under test, and see which events a change of them would change."""
+
+
+@rules.command("test")
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--update", is_flag=True, help="Write expected.json where it is missing or differs.")
+@_json_option
+def rules_test(directory: Path, update: bool, as_json: bool) -> int:
+    """Compare what webhooks become with what they shall become: no network, no Redis.
+
+    Each case is a folder DIR/<endpoint>/<case>/ with body.json, expected.json (what `translate` prints, or some of
+    it), and if need be headers.json and context.json. Exit code 1 if one of them fails.
+    """
+    from bridge.rule_cases import as_text, cases, summary, tried
+
+    settings = _settings()
+    try:
+        found = [(case, _endpoint(settings, case.endpoint)) for case in cases(directory)]
+    except click.UsageError as error:
+        raise click.UsageError(f"{directory}: folders in it are named after endpoints: {error.message}") from error
+    if not found:
+        raise click.UsageError(f"{directory}: no cases; one is a folder like {directory / 'github/my-case'}")
+    verdicts = []
+    for case, endpoint in found:
+        verdicts.append(tried(case, endpoint, settings.configuration.rules, now=time.time_ns(), update=update))
+        if not as_json:
+            click.echo(as_text(verdicts[-1]))
+    counts = summary(verdicts)
+    if as_json:
+        click.echo(json.dumps({"cases": [one.json() for one in verdicts], **counts}))
+    else:
+        click.echo(", ".join(f"{number} {status}" for status, number in counts.items()))
+    return int(counts["failed"] > 0)
+
+
+@rules.command("diff")
+@click.option(
+    "--config",
+    "new",
+    required=True,
+    metavar="NEW",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The file to compare with that of DORA_BRIDGE_CONFIG.",
+)
+@click.option("--since", help="Not before: a time, or an age like 12h or 3d. [default: all that is kept]")
+@click.option("--check", "checks", is_flag=True, help="Exit code 1 if anything changes.")
+@_json_option
+def rules_diff(new: Path, since: str | None, checks: bool, as_json: bool) -> int:
+    """Show which events of the last days would be others under NEW. Sends nothing, and changes nothing.
+
+    Translates the bodies that the ledger still has, under the configuration as it is and under NEW.
+    """
+    from bridge.replay import replay
+
+    result = asyncio.run(replay(_settings(), new, since))
+    click.echo(json.dumps(result.json()) if as_json else result.text())
+    return int(checks and result.comparison.differs)
+
+
 @commands.group()
 def events() -> None:
     """The ledger: what was received, and what became of it."""
@@ -225,10 +421,12 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @events.command("list")
 @_filters
 @click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@click.option("--without-env", is_flag=True, help="Only deployments and failures that name no environment.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
 @_json_option
-def events_list(limit: int, as_json: bool, **given: str | None) -> int:
+def events_list(limit: int, as_json: bool, without_env: bool, **given: str | None) -> int:
     """List events, newest first."""
+    given["without_env"] = "1" if without_env else None
     asyncio.run(_with_desk(lambda desk: desk.show("events", given, limit, as_json)))
     return 0
 
@@ -240,6 +438,10 @@ def events_show(identifier: str, as_json: bool) -> int:
     """Explain one event: ID is one of the ledger, or the one that Datadog has."""
     asyncio.run(_with_desk(lambda desk: desk.explain(identifier, as_json)))
     return 0
+
+
+commands.add_command(datadog_cli.commands)
+commands.add_command(links_cli.commands)
 
 
 @commands.group("dead-letters")

@@ -1,11 +1,11 @@
-"""The optional file `bridge.yaml`: endpoints, rules, linking, retention."""
+"""The optional file `bridge.yaml`: endpoints, rules, linking, retention, read-back."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 import yaml
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.errors import ConfigurationError
 from bridge.rules import Rule
-from bridge.source import Endpoint
+from bridge.source import Endpoint, LinkingMode
 from bridge.sources import DEFAULT_ENDPOINTS, SOURCES
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -24,11 +24,21 @@ class Linking(BaseModel):
 
     model_config = _STRICT
 
-    mode: Literal["off", "observe", "auto"] = Field("observe", description="observe records what auto would send")
+    mode: LinkingMode = Field("observe", description="observe records and shows what auto would send")
     window_hours: float = Field(
         24, gt=0, allow_inf_nan=False, description="How long before an incident a deployment may have finished"
     )
     environments: tuple[str, ...] = Field(("prod*",), description="Where an incident without env is looked for")
+
+
+class ReadBack(BaseModel):
+    """How much of what Datadog took is looked for in its lists; needs an application key."""
+
+    model_config = _STRICT
+
+    sample_percent: float = Field(
+        1, ge=0, le=100, description="Of the events that Datadog took with 200; after 202 all are looked for"
+    )
 
 
 MOST_DAYS = 36_500
@@ -61,6 +71,7 @@ class Configuration(BaseModel):
     rules: tuple[Rule, ...] = ()
     linking: Linking = Linking()
     retention: Retention = Retention()
+    read_back: ReadBack = ReadBack()
 
 
 def load(path: Path) -> tuple[Configuration, Mapping[str, Endpoint]]:
@@ -130,7 +141,7 @@ def _known_keys(model: type[BaseModel], place: Sequence[int | str]) -> Iterable[
     for step in place[:-1]:
         part = part["items"] if isinstance(step, int) else part.get("properties", {}).get(step, part)
         part = part.get("additionalProperties") or part
-        (part,) = [one for one in part.get("anyOf", [part]) if one.get("type") != "null"]
+        (part,) = [one for one in part.get("anyOf", [part]) if one.get("type") != "null" and "enum" not in one]
         part = schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
     known: Iterable[str] = part["properties"]
     return known

@@ -22,6 +22,7 @@ from bridge.configuration import Retention
 from bridge.envelope import Envelope
 from bridge.ledger import lane_of
 from bridge.logs import log
+from bridge.timeline import traces_of
 
 _DAY_S = 86_400
 _DAY_MS = _DAY_S * 1000
@@ -106,7 +107,35 @@ class DeadLetters:
                 _text(one.line),
             )
         *words, ring = await self._redrive(args=arguments)
+        for one, word in zip(returns, words, strict=True):
+            if word == b"redriven" and one.before is not None:
+                await self._learn_anew(one.before, one.envelope)
         return [word.decode() for word in words], ring == b"1"
+
+    async def _learn_anew(self, before: Envelope, edited: Envelope) -> None:
+        """Linking is to know what is sent, and not what it was before it was edited."""
+        memory_s = int(self._retention.memory_days * _DAY_S)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for trace in traces_of(before):
+                if trace.kind == "deployment":
+                    pipe.hdel(f"dora:deployments:{trace.service}", trace.id)
+                    pipe.zincrby("dora:linking", 1, trace.service)
+            for trace in traces_of(edited):
+                services = [trace.service]
+                if trace.kind == "deployment":
+                    pipe.hset(f"dora:deployments:{trace.service}", trace.id, trace.text)
+                    pipe.expire(f"dora:deployments:{trace.service}", memory_s)
+                elif trace.kind == "incident":
+                    services = json.loads(trace.text).get("services", [])
+                    pipe.hset(f"dora:incident:{trace.id}", mapping={"first": trace.text, "last": trace.text})
+                    pipe.expire(f"dora:incident:{trace.id}", memory_s)
+                    for service in services:
+                        pipe.zadd(f"dora:incidents:{service}", {trace.id: trace.at})
+                else:
+                    continue
+                for service in services:
+                    pipe.zincrby("dora:linking", 1, service)
+            await pipe.execute()
 
     async def conclude(
         self,

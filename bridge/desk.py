@@ -16,6 +16,7 @@ from bridge import explain, redis_url, search
 from bridge.dead_letters import DeadLetters
 from bridge.errors import AdminError, Unknown
 from bridge.ledger import Ledger
+from bridge.links import Links
 from bridge.redrive import Progress, Redrive
 from bridge.search import Filter
 from bridge.settings import Settings
@@ -29,7 +30,8 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     try:
         ledger = Ledger(redis, settings.configuration.retention)
         dead_letters = DeadLetters(redis, settings.configuration.retention)
-        yield Desk(ledger, dead_letters, Redrive(settings, ledger, dead_letters, Doorbell(redis).ring))
+        links = Links(redis, settings.configuration.retention)
+        yield Desk(ledger, dead_letters, links, Redrive(settings, ledger, dead_letters, Doorbell(redis).ring))
     finally:
         await redis.aclose()
 
@@ -40,11 +42,12 @@ _FAILED = ("dead_lettered", "impossible", "invalid", "no_opening")
 class Desk:
     """Prints what is asked for. Errors of `bridge.errors` pass through, for the command line to put into words."""
 
-    def __init__(self, ledger: Ledger, dead_letters: DeadLetters, redrive: Redrive) -> None:
+    def __init__(self, ledger: Ledger, dead_letters: DeadLetters, links: Links, redrive: Redrive) -> None:
         self._ledger = ledger
         self._dead = dead_letters
+        self._links = links
         self._redrive = redrive
-        self._by = f"cli:{_user()}"
+        self._by = at_terminal()
 
     async def show(self, name: str, given: Mapping[str, str | None], limit: int, as_json: bool) -> None:
         """The newest events or dead letters that match; looks through all of them, if need be."""
@@ -69,7 +72,7 @@ class Desk:
     async def explain(self, identifier: str, as_json: bool, *, dead: bool = False) -> None:
         """One event, or one dead letter with its body. Raises: Unknown, NotNow."""
         found = (await self._redrive.find(identifier)).envelope.id if dead else identifier
-        whole = await explain.explained(self._ledger, self._dead, found)
+        whole = await explain.explained(self._ledger, self._dead, found, self._links)
         record = await self._ledger.find(found) if dead else None
         if whole is None:
             raise Unknown(f"the ledger knows no event {identifier}")
@@ -116,7 +119,7 @@ class Desk:
         if dry_run:
             click.echo(json.dumps({"matched": matching, "redriven": 0}) if as_json else f"{matching} would be redriven")
             return 0
-        with _bar(matching) as bar:
+        with progress_bar(matching) as bar:
             seen = 0
 
             def told(progress: Progress) -> None:
@@ -150,7 +153,7 @@ class Desk:
     async def export(self, given: Mapping[str, str | None], output: IO[str]) -> None:
         """Writes what matches, one JSON object a line."""
         asked = _parsed(given)
-        with _bar(await self._redrive.matching(asked) if sys.stderr.isatty() else 0) as bar:
+        with progress_bar(await self._redrive.matching(asked) if sys.stderr.isatty() else 0) as bar:
             async for line in explain.exported(self._ledger, self._dead, asked):
                 output.write(line)
                 bar.update(1)
@@ -160,14 +163,15 @@ def _parsed(given: Mapping[str, str | None]) -> Filter:
     return search.parse(given, time.time_ns())
 
 
-def _bar(length: int) -> Any:
+def progress_bar(length: int) -> Any:
     """A progress bar at a terminal, nothing elsewhere."""
     hidden = not sys.stderr.isatty() or not length
     return click.progressbar(length=length, file=sys.stderr, hidden=hidden, show_pos=True)
 
 
-def _user() -> str:
+def at_terminal() -> str:
+    """Who acts, for stories and the audit trail."""
     try:
-        return getpass.getuser()
+        return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):
-        return "unknown"
+        return "cli:unknown"

@@ -7,6 +7,8 @@ came from (`origins`). Source: Datadog API reference, "Delivery Performance (for
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +16,9 @@ from urllib.parse import quote
 
 Origins = Mapping[str, str]
 """Field of the fact -> where in the webhook it was found, e.g. `{"env": "deployment.environment"}`."""
+
+NOT_A_CHANGE_TAG = "not_a_change:true"
+"""The custom tag of an incident that came with the label not-a-change."""
 
 MAX_TAGS = 100
 """Datadog: at most 100 `custom_tags` per event."""
@@ -29,12 +34,16 @@ class Git:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The place of a deployment in the history that its sender keeps, numbered upwards."""
+    """The place of a deployment in the history that its sender keeps, numbered upwards.
+
+    `role`: empty for what the webhook is about. `implied`: what it is about presupposes the deployment, which may
+    have been reported before. `missed`: it came before; reported only if the ledger knows of this history, and of
+    nothing so new in it.
+    """
 
     name: str
     number: int
-    is_catch_up: bool = False
-    """Not what the webhook is about: reported only if the ledger knows of this history, and of nothing so new."""
+    role: Literal["", "implied", "missed"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +86,23 @@ class Deployment:
 
 PATCH_TYPE = "dora_deployment_patch_request"
 RemediationType = Literal["rollback", "rollforward"]
-SendAs = Literal["failure", "legacy_incident"]
+SendAs = Literal["failure", "legacy_incident", "incident"]
 FAILURE_PATHS: Mapping[SendAs, str] = {
     "failure": "/api/v2/dora/failure",
     "legacy_incident": "/api/v2/dora/incident",
+    "incident": "/api/v2/incidents",
 }
+SEND_AS = "failure; legacy_incident: Datadog's older endpoint; or incident: Incident Management, with DD_APP_KEY"
+"""What the option `send_as` of endpoints means."""
+UUID = "{uuid}"
+"""Stands in a path for the id that Datadog gave an incident: only the ledger knows it, once it was created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """`POST /api/v2/dora/failure`: an incident opened, or (with `finished_at`) the same incident closed.
+
+    With `send_as` "incident" it is told to Incident Management instead: `incident_management.py` has its calls.
 
     Datadog matches the closing to the opening by id, env, services and started_at, so a closing repeats them as
     they were sent. `started_at` and `services` may be missing in a closing whose opening is in the ledger.
@@ -120,7 +136,7 @@ class Failure:
 
     @property
     def key(self) -> str:
-        return f"failure:{self.id}"
+        return f"{'incident' if self.send_as == 'incident' else 'failure'}:{self.id}"
 
     @property
     def body(self) -> dict[str, Any]:
@@ -189,14 +205,67 @@ class ChangeFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """`DELETE /api/v2/dora/failure/{id}` or `…/deployment/{id}`: it was not one. Needs an application key.
+class ChangeFailureByVersion:
+    """`PATCH /api/v2/dora/deployments`: of the deployments of this version, the last one failed; or it did not.
 
-    A failure is withdrawn when its incident was merged into another; a deployment only by a person.
+    Needs an application key. Only a person says it: a webhook knows the id of its deployment. What remedied it is
+    named by id or by version, not by both.
+    """
+
+    service: str
+    env: str
+    version: str
+    failed: bool = True
+    """False takes an earlier statement back."""
+    remediation_id: str | None = None
+    remediation_version: str | None = None
+    remediation_type: RemediationType | None = None
+    revision: int = 1
+    """Counts what is said about this version, from 1."""
+
+    method = "PATCH"
+    path = "/api/v2/dora/deployments"
+
+    @property
+    def id(self) -> str:
+        """Of the ledger alone: Datadog is told no id."""
+        return f"version-{hashlib.sha256(json.dumps([self.service, self.env, self.version]).encode()).hexdigest()[:40]}"
+
+    @property
+    def key(self) -> str:
+        return f"change:{self.id}"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        attributes: dict[str, Any] = {
+            "service": self.service,
+            "env": self.env,
+            "version": self.version,
+            "change_failure": self.failed,
+        }
+        if self.remediation_type and self.remediation_id:
+            attributes["remediation"] = {"id": self.remediation_id, "type": self.remediation_type}
+        elif self.remediation_type and self.remediation_version:
+            attributes["remediation"] = {"version": self.remediation_version, "type": self.remediation_type}
+        return {"data": {"type": PATCH_TYPE, "attributes": attributes}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """`DELETE /api/v2/dora/failure/{id}`, `…/deployment/{id}` or `/api/v2/incidents/{uuid}`: it was not one.
+
+    Needs an application key. A failure, or an incident in Incident Management, is withdrawn when its incident was
+    merged into another; a deployment only by a person.
     """
 
     record_id: str
-    what: Literal["failure", "deployment"] = "failure"
+    what: Literal["failure", "deployment", "incident"] = "failure"
+    uuid: str = ""
+    """Datadog's own id of an incident that the ledger need not know; empty: it is the one that was created for it."""
+    service: str = ""
+    """Of a deployment: whose history it leaves; empty where it is not known."""
+    revision: int = 0
+    """Counts repetitions by a person, of a record that is in Datadog all the same."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "DELETE"
@@ -208,14 +277,23 @@ class Withdrawal:
 
     @property
     def path(self) -> str:
+        if self.what == "incident":
+            return f"{FAILURE_PATHS['incident']}/{quote(self.uuid, safe='') or UUID}"
         return f"/api/v2/dora/{self.what}/{quote(self.record_id, safe='')}"
 
     @property
     def key(self) -> str:
-        return f"failure:{self.record_id}" if self.what == "failure" else f"change:{self.record_id}"
+        return f"{'change' if self.what == 'deployment' else self.what}:{self.record_id}"
+
+
+def withdrawal(failure: Failure) -> Withdrawal:
+    """That this failure was not one, told to where it was sent."""
+    what: Literal["failure", "incident"] = "incident" if failure.send_as == "incident" else "failure"
+    return Withdrawal(record_id=failure.id, what=what, origins={"record_id": failure.origins["id"]})
 
 
 Fact = Deployment | Failure | ChangeFailure | Withdrawal
+"""What a webhook can come to."""
 
 
 def deployment_key(service: str, env: str | None) -> str:

@@ -197,7 +197,7 @@ def _failure(envelope: Envelope, values: Mapping[str, Any], opening: Mapping[str
         **attributes,
         revision=int(revision) if revision else 0,
         only_if_open=envelope.needs_opening.partition("ignored: ")[2],
-        send_as="legacy_incident" if envelope.path == FAILURE_PATHS["legacy_incident"] else "failure",
+        send_as=next(send_as for send_as, path in FAILURE_PATHS.items() if path == envelope.path),
     )
 
 

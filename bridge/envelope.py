@@ -4,9 +4,10 @@ Two identities:
 
 - `datadog_id` names the fact, as Datadog sees it. An opening and its closing share it.
 - `id` names one statement of it, and is the id of the ledger: `<datadog_id>` for a deployment; `<datadog_id>~open`,
-  `…~closed`, `…~withdrawn` for a failure; `…~change-failure`, `…~remedied` for a PATCH that a webhook asks for, and
-  `…~verdict-<n>` for the n-th that the bridge concludes. It is made from the fact and not from the vendor's delivery id, so a redelivery is recognised even when a second subscription or a forged
-  header gives it another delivery id.
+  `…~closed` for a failure, `…~withdrawn` for the DELETE of either; `…~change-failure`, `…~remedied` for a PATCH that
+  a webhook asks for, and `…~verdict-<n>` for the n-th that the bridge concludes or a person asks for. It is made from
+  the fact and not from the vendor's delivery id, so a redelivery is recognised even when a second subscription or a
+  forged header gives it another delivery id.
 
 A webhook that says nothing, or nothing true, becomes a *note*: an envelope without a call, whose id is made from
 endpoint, delivery id and body (`in-<32 hex>`).
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from bridge.dora import ChangeFailure, Deployment, Fact, Failure, History
+from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, History
 
 VERSION = 1
 
@@ -48,6 +49,8 @@ class Envelope:
     """Position, from 1, of the secret that matched; 0 if none was checked (dry run)."""
     rule: str = ""
     """Which rule of the configuration matched."""
+    by: str = ""
+    """Who asked for it, where no webhook did but a person."""
     raw: str = ""
     """Under which id the ledger keeps the body; empty: under this one's."""
     state: State = "waiting"
@@ -73,12 +76,13 @@ class Envelope:
     origins: Mapping[str, str] = field(default_factory=dict)
     history: History | None = field(default=None, compare=False)
     concerns: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment."""
+    """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment. Of the DELETE of a
+    deployment: its `service`."""
 
     @property
     def is_catch_up(self) -> bool:
-        """Whether it is recorded only if the ledger shows that it was missed."""
-        return self.history is not None and self.history.is_catch_up
+        """Whether it is not what its webhook is about, and reported only where it was not before."""
+        return self.history is not None and bool(self.history.role)
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -133,9 +137,9 @@ def _datadog_id(identifier: str) -> str:
     return identifier.partition("~")[0]
 
 
-def identity(fact: Fact) -> dict[str, Any]:
+def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
     """The fields of an envelope that follow from the fact alone."""
-    call = {
+    call: dict[str, Any] = {
         "datadog_id": fact.id,
         "key": fact.key,
         "method": fact.method,
@@ -163,6 +167,14 @@ def identity(fact: Fact) -> dict[str, Any]:
             "after": after,
             "concerns": {} if fact.revision else _concerns(fact),
         }
+    if isinstance(fact, ChangeFailureByVersion):
+        return call | {
+            "id": f"{fact.id}~verdict-{fact.revision}",
+            "fact": f"{fact.id}~change-failure",
+            "rank": f"2.{fact.revision:09d}",
+            "order": fact.revision,
+            "after": (fact.remediation_id,) if fact.remediation_id else (),
+        }
     if isinstance(fact, Failure):
         phase, word = (1, "closed") if fact.finished_at is not None else (0, "open")
         suffix = f"-{fact.revision}" if fact.revision else ""
@@ -173,15 +185,18 @@ def identity(fact: Fact) -> dict[str, Any]:
             "order": phase * _PHASE + fact.revision // _MICROSECOND,
             "needs_opening": _without_opening(fact),
         }
-    if fact.what == "deployment":
-        return call | {"id": f"{fact.id}~withdrawn", "fact": fact.id, "rank": "2", "after": (fact.id,)}
-    return call | {
-        "id": f"{fact.id}~withdrawn",
+    suffix, rank = (f"-{fact.revision}", f"2.{fact.revision:09d}") if fact.revision else ("", "2")
+    call |= {
+        "id": f"{fact.id}~withdrawn{suffix}",
         "fact": fact.id,
-        "rank": "2",
-        "order": 2 * _PHASE + _PHASE // 2,
-        "needs_opening": "ignored: the incident that was merged away was never reported",
+        "rank": rank,
+        "order": 2 * _PHASE + _PHASE // 2 + fact.revision,
     }
+    if fact.what == "deployment":
+        return call | {"after": (fact.id,), "concerns": {"service": fact.service} if fact.service else {}}
+    if fact.uuid:
+        return call
+    return call | {"needs_opening": "ignored: the incident that was merged away was never reported"}
 
 
 def _concerns(fact: ChangeFailure) -> dict[str, Any]:
@@ -189,9 +204,17 @@ def _concerns(fact: ChangeFailure) -> dict[str, Any]:
     return {"service": fact.service, "env": fact.env or ""} | at
 
 
+_TOO_LATE = (
+    "the opening of this incident is not in the ledger, and Incident Management takes the time of a call for the "
+    "beginning: it would be wrong"
+)
+
+
 def _without_opening(fact: Failure) -> str:
     if fact.only_if_open:
         return f"ignored: {fact.only_if_open}"
+    if fact.send_as == "incident" and fact.finished_at is not None:
+        return f"dead_lettered: {_TOO_LATE}"
     if fact.started_at is None:
         return "dead_lettered: no start time in the webhook, and the opening of this incident is not in the ledger"
     if not fact.services and not fact.team:

@@ -11,6 +11,8 @@
         Unknown                 404  no such event
         NotNow                  409  not in the state it is in
         Invalid                 422  what was asked for makes no sense, or would not be true
+      DatadogUnreadable         Datadog does not give the records that a command needs
+      SenderUnreadable          a sender's API does not give what a backfill needs
       ConfigurationError        at start, never later
 
 Messages name fields, settings and rules. They never contain secrets, signature headers or values of a payload,
@@ -74,6 +76,20 @@ class Invalid(AdminError):
     def __init__(self, detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.field = field
+
+
+class DatadogUnreadable(BridgeError):
+    reason = "datadog_unreadable"
+
+
+class SenderUnreadable(BridgeError):
+    """`status` is that of the answer, where one answer is to blame."""
+
+    reason = "sender_unreadable"
+
+    def __init__(self, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class ConfigurationError(BridgeError):

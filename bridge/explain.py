@@ -7,11 +7,14 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from bridge import search
+from bridge import link_review, search
+from bridge.call import call_of
 from bridge.dead_letters import DeadLetters
 from bridge.edits import changes
-from bridge.envelope import Envelope, adjusted, as_opened
+from bridge.envelope import Envelope
+from bridge.incident_management import spelled
 from bridge.ledger import Fact, Ledger, Record, family_of_key
+from bridge.links import Links
 from bridge.search import Filter, Page, detail_of, reason_of
 from bridge.times import to_rfc3339
 
@@ -28,6 +31,9 @@ REASONS: Mapping[str, str] = {
     "timeout": "Datadog did not answer in time",
     "network": "Datadog could not be reached",
     "deployment_pending": "it waited for its deployment to be delivered",
+    "incident_pending": "it waited for its incident to be created",
+    "found": "the incident is in Datadog's list: the answer to its creation was lost",
+    "unnamed": "Datadog created the incident, but the answer with its id was cut",
     "internal": "the bridge failed on it",
     "unreadable": "this version of the bridge could not read it",
     "payload_invalid": "no truthful event could be made of the webhook",
@@ -76,19 +82,25 @@ def attempts(story: Sequence[Mapping[str, Any]]) -> int:
     return sum("verdict" in line for line in story)
 
 
-async def explained(ledger: Ledger, dead_letters: DeadLetters, identifier: str) -> dict[str, Any] | None:
-    """The explanation of an id of the ledger, or of Datadog's; None if there is no such event."""
+async def explained(
+    ledger: Ledger, dead_letters: DeadLetters, identifier: str, links: Links | None = None
+) -> dict[str, Any] | None:
+    """The explanation of an id of the ledger, or of Datadog's; None if there is no such event.
+
+    With `links` it also tells which deployment an incident belongs to, or which incidents a deployment has.
+    """
     record = await ledger.find(identifier)
     if record is None:
         return None
     envelope = record.envelope
-    return explanation(
+    whole = explanation(
         record,
         fact=await ledger.fact(envelope.fact) if envelope.fact else None,
         original=await dead_letters.original(envelope.id),
         since_ms=await dead_letters.is_dead(envelope.id),
         destination=(await ledger.destinations()).get(family_of_key(envelope.key), {}) if envelope.key else {},
     )
+    return whole if links is None else {**whole, **await link_review.about(links, envelope)}
 
 
 def explanation(
@@ -117,6 +129,7 @@ def explanation(
             "body_kept": record.raw is not None,
         },
         "rule": envelope.rule or None,
+        "by": envelope.by or None,
         "origins": origins,
         "key": envelope.key or None,
         "request": _request(envelope, fact),
@@ -140,18 +153,12 @@ def body_of(record: Record) -> dict[str, Any]:
 
 
 def _request(envelope: Envelope, fact: Fact | None) -> dict[str, Any] | None:
-    """The call as it is, or was, made: an opening's values repeated, a deployment adjusted."""
+    """The call as it is, or was, made."""
     if not envelope.method:
         return None
-    body = envelope.body
-    if body is not None and fact is not None and envelope.method == "POST" and (fact.opening or fact.adjusted):
-        attributes = (
-            as_opened(envelope.attributes, fact.opening)
-            if fact.opening
-            else adjusted(envelope.attributes, fact.adjusted)
-        )
-        body = {**body, "data": {**body["data"], "attributes": attributes}}
-    return {"method": envelope.method, "path": envelope.path, "body": body}
+    known = fact or Fact({}, {}, {})
+    call = call_of(envelope, opening=known.opening, adjustment=known.adjusted, uuid=known.uuid)
+    return {"method": call.method, "path": call.path, "body": call.body}
 
 
 def told(line: Mapping[str, Any]) -> str:
@@ -181,7 +188,7 @@ def told(line: Mapping[str, Any]) -> str:
 
 READ_BACK = {
     "verified": "Found in Datadog's lists",
-    "missing": "Not found in Datadog within a day, although Datadog took it with 202",
+    "missing": "Not found in Datadog within a day, although Datadog took it",
 }
 
 
@@ -190,6 +197,9 @@ def _attempt(line: Mapping[str, Any], words: str) -> str:
     took = f" after {round(float(line['took_ms']))} ms" if line.get("took_ms") else ""
     if line["verdict"] == "delivered":
         late = ", to be processed later" if line.get("reason") == "delayed" else ""
+        late += "; it is of the sample that is looked for in Datadog" if line.get("sampled") else ""
+        if line.get("reason") == "found":
+            return f"Datadog has it: {words}"
         return f"Datadog took it{late} ({status}{took})"
     what = f"{words[:1].upper()}{words[1:]}" if words else "It failed"
     text = f"{what} ({status}{took})" if status else f"{what}{took}"
@@ -236,6 +246,8 @@ def _next(record: Record, destination: Mapping[str, str]) -> str:
         return "nothing is sent; with an application key it is looked for in Datadog until it is there"
     if state == "delivered" and record.reason == "missing":
         return "nothing by itself: ask Datadog's support for it, by its id"
+    if state == "delivered" and record.envelope.method == "DELETE":
+        return "nothing: Datadog was told to delete it"
     return {
         "delivered": "nothing: Datadog has it",
         "ignored": "nothing: there is nothing to report",
@@ -255,22 +267,17 @@ def row(summary: Mapping[str, Any]) -> str:
 
 def story(explained: Mapping[str, Any]) -> str:
     """The explanation as text."""
-    delivery = explained["delivery"]
     why = ": ".join(filter(None, (explained["reason"], explained["detail"])))
     lines = [
         f"{explained['id']}: {explained['state']}" + (f" ({why[:300]})" if why else ""),
-        f"  received   {explained['received_at']} on /webhooks/{explained['endpoint']}: {explained['kind'] or '-'}",
-        f"  delivery   {delivery['id'] or 'without an id'}, secret {delivery['secret'] or '-'}",
+        *_beginning(explained),
     ]
-    lines += [f"             {name}: {value}" for name, value in delivery["headers"].items()]
-    lines += [f"             ?{name}={value}" for name, value in delivery["query"].items()]
-    lines.append(f"  rule       {explained['rule'] or 'none matched'}")
     if explained["request"]:
         request = explained["request"]
         lines.append(f"  request    {request['method']} {request['path']}")
         attributes = request["body"]["data"]["attributes"] if request["body"] else {}
-        for name, value in attributes.items():
-            origin = explained["origins"].get(name)
+        for name, (value, said_by) in spelled(attributes).items():
+            origin = explained["origins"].get(said_by)
             lines.append(f"             {name} = {value}" + (f"   <- {origin}" if origin else ""))
     for name, change in explained["edits"].items():
         lines.append(f"  edited     {name}: {change['from']} -> {change['to']}")
@@ -280,10 +287,29 @@ def story(explained: Mapping[str, Any]) -> str:
             lines.append(f"             {name}: {change['from']} -> {change['to']}")
         if line.get("answer"):
             lines.append(f"             Datadog: {line['answer'][:300]}")
+    for link in explained.get("links", ()):
+        first, *more = link_review.lines(link, seen_from=explained["datadog_id"])
+        lines += [f"  link       {first}", *(f"             {one}" for one in more)]
+    if explained.get("verdict"):
+        lines.append(f"  verdict    Datadog was told: {link_review.verdict_said(explained['verdict'])}")
     lines.append(f"  next       {explained['next']}")
     if explained["siblings"]:
         lines.append(f"  see also   {', '.join(explained['siblings'])}")
     return "\n".join(lines)
+
+
+def _beginning(explained: Mapping[str, Any]) -> list[str]:
+    """Where it came from: a webhook and the rule that matched, or a person."""
+    at, delivery = explained["received_at"], explained["delivery"]
+    if explained["by"]:
+        return [f"  asked for  {at} by {explained['by']}: {explained['kind']}"]
+    return [
+        f"  received   {at} on /webhooks/{explained['endpoint']}: {explained['kind'] or '-'}",
+        f"  delivery   {delivery['id'] or 'without an id'}, secret {delivery['secret'] or '-'}",
+        *(f"             {name}: {value}" for name, value in delivery["headers"].items()),
+        *(f"             ?{name}={value}" for name, value in delivery["query"].items()),
+        f"  rule       {explained['rule'] or 'none matched'}",
+    ]
 
 
 def audited(line: Mapping[str, Any]) -> dict[str, Any]:

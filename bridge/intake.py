@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,13 +20,14 @@ from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Withdrawal
 from bridge.envelope import Envelope, identity
 from bridge.errors import PayloadInvalid
 from bridge.rules import Rule
-from bridge.source import Context, Endpoint
+from bridge.source import Context, Endpoint, LinkingMode, Translation
 from bridge.times import SECOND
 
 _TOO_OLD = 1_262_304_000 * SECOND  # 2010-01-01: before any of the four senders; such a time is a wrong unit
 _FUTURE = 5 * 60 * SECOND  # clocks of senders are allowed to be ahead of ours by this much
 _CLOCK_STEP = 2 * SECOND  # GitHub and Argo CD note seconds on several machines: an end may seem before its start
 
+OBSERVED = "linking of this endpoint is observe: a person has to apply it"
 _KEPT_HEADERS = (
     "content-type",
     "user-agent",
@@ -113,8 +114,9 @@ def receive(
         event = model.model_validate_json(body)
         context = Context(endpoint.options, delivery.headers, delivery.query, application_key)
         translation = source.translate(event, context)
+        notes = _notes(wrap, note_id, translation)
         if not translation.facts:
-            return Receipt([wrap(id=note_id, state="ignored", reason=translation.ignored)], note_id)
+            return Receipt(notes, note_id)
         ruled, rule, dropped = _ruled(
             rules,
             translation.facts,
@@ -126,19 +128,35 @@ def receive(
         )
         if not ruled:
             return Receipt([wrap(id=note_id, state="ignored", reason=dropped, rule=rule)], note_id)
-        facts = [truthful(fact, now) for fact in ruled]
-        if any(_older_than(fact, endpoint.options.ignore_older_than_hours, now) for fact in facts):
+        linking = endpoint.options.linking_mode or "auto"
+        if linking == "off":
+            ruled = [fact for fact in ruled if not isinstance(fact, ChangeFailure)]
+        if not ruled:
+            reason = "linking of this endpoint is off"
+            return Receipt([wrap(id=note_id, state="ignored", reason=reason, rule=rule)], note_id)
+        facts = [true for fact in ruled if (true := _truthful_or_missed(fact, now)) is not None]
+        if _are_all_older_than(facts, endpoint.options.ignore_older_than_hours, now):
             reason = "it finished longer ago than ignore_older_than_hours"
             return Receipt([wrap(id=note_id, state="ignored", reason=reason, rule=rule)], note_id)
     except (PayloadInvalid, pydantic.ValidationError, ValueError) as error:
         return Receipt([wrap(id=note_id, state="dead_lettered", reason=_why(error))], note_id)
 
     envelopes = [wrap(rule=rule, origins=fact.origins, **identity(fact)) for fact in facts]
-    first = envelopes[0].id
-    return Receipt(
-        [_settled_here(envelope, application_key, "" if envelope.id == first else first) for envelope in envelopes],
-        note_id,
-    )
+    first = envelopes[0].id if envelopes else ""
+    settled = [
+        _settled_here(envelope, application_key, linking, "" if envelope.id == first else first)
+        for envelope in envelopes
+    ]
+    return Receipt([*notes, *settled], note_id)
+
+
+def _notes(wrap: Callable[..., Envelope], note_id: str, translation: Translation) -> list[Envelope]:
+    """A note of why there is nothing to report, or about a label; none if the facts are all."""
+    mark, reason = translation.mark, translation.ignored
+    if mark is None:
+        return [wrap(id=note_id, state="ignored", reason=reason)] if reason else []
+    concerns = {"incident": mark.failure_id, "label": "set" if mark.is_set else "off"}
+    return [wrap(id=note_id, state="ignored", reason=reason or "noted for linking", concerns=concerns)]
 
 
 def truthful(fact: Fact, now: int) -> Fact:
@@ -164,6 +182,16 @@ def truthful(fact: Fact, now: int) -> Fact:
     raise PayloadInvalid("finished_at is before started_at")
 
 
+def _truthful_or_missed(fact: Fact, now: int) -> Fact | None:
+    """The same; None for what is only told besides, and cannot be true: it must not hold up the rest."""
+    try:
+        return truthful(fact, now)
+    except PayloadInvalid:
+        if isinstance(fact, Deployment) and fact.history is not None and fact.history.role == "missed":
+            return None
+        raise
+
+
 def _ruled(rules: Sequence[Rule], facts: Sequence[Fact], traits: Mapping[str, Any]) -> tuple[list[Fact], str, str]:
     """All facts after the rules, the name of the rule that matched, and why the last one was dropped."""
     kept: list[Fact] = []
@@ -175,19 +203,27 @@ def _ruled(rules: Sequence[Rule], facts: Sequence[Fact], traits: Mapping[str, An
     return kept, name, dropped
 
 
-def _older_than(fact: Fact, hours: float, now: int) -> bool:
-    return bool(hours) and isinstance(fact, Deployment) and now - fact.finished_at > hours * 3600 * SECOND
+def _are_all_older_than(facts: Sequence[Fact], hours: float, now: int) -> bool:
+    """Whether all that is told of deployments is of longer ago. What came before in a history does not count."""
+    times = [time for fact in facts if (time := _time_of(fact)) is not None]
+    return bool(hours and times) and all(now - time > hours * 3600 * SECOND for time in times)
 
 
-def _settled_here(envelope: Envelope, application_key: bool, raw: str) -> Envelope:
-    """With the place of its body; and ignored at once where Datadog would want a key that we do not have."""
-    if envelope.method != "POST" and not application_key:
-        return replace(
-            envelope,
-            raw=raw,
-            state="ignored",
-            reason="this call needs an application key (DD_APP_KEY is not set)",
-        )
+def _time_of(fact: Fact) -> int | None:
+    if isinstance(fact, Deployment):
+        return None if fact.history and fact.history.role else fact.finished_at
+    return fact.at if isinstance(fact, ChangeFailure) else None
+
+
+def _settled_here(envelope: Envelope, application_key: bool, linking: LinkingMode, raw: str) -> Envelope:
+    """With the place of its body; and ignored at once where it is not to be sent, or needs a key that we do not have."""
+    reason = ""
+    if envelope.method == "PATCH" and linking == "observe":
+        reason = OBSERVED
+    elif envelope.method != "POST" and not application_key:
+        reason = "this call needs an application key (DD_APP_KEY is not set)"
+    if reason:
+        return replace(envelope, raw=raw, state="ignored", reason=reason)
     return replace(envelope, raw=raw) if raw else envelope
 
 

@@ -14,15 +14,19 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
                                 the id of each statement about a failure as `said:{rank}`, what was `adjusted`,
                                 since when Datadog has it (`delivered`, ms; `delayed` if after a 202), and Datadog's
-                                own id of what it made of it (`uuid`)
+                                own id of what it made of it (`uuid`), and since when an incident may have been
+                                created without our knowing it (`creating`, ms)
     dora:history:{name} string  number of the latest deployment of a sender's own history that was reported
     dora:deployments:{service} hash   id -> when, how long, what and where, for linking; see timeline.py
     dora:incidents:{service} zset     ids of incidents, by when they began (ms)
-    dora:incident:{id} hash     `first` and `last` statement about it, `withdrawn`, and `override` by a person
-    dora:verdict:{id}  string   what Datadog was last told, or is being told, of a deployment: failed or not
+    dora:incident:{id} hash     `first` and `last` statement about it, `withdrawn`, `label` (set or off), and the
+                                `override` of a person
+    dora:verdict:{id}  string   what Datadog was last told, or is being told, of a deployment: failed or not, or deleted
     dora:decision:{id} hash     service -> which deployment the incident belongs to, and why; of links.py
     dora:decisions     zset     ids of incidents with a decision, by when they began (ms); of links.py
+    dora:suggested     zset     incident and service of each decision that waits for a person, by when it was made (ms)
     dora:linking       zset     services whose links have to be looked at again, by how often that was said
+    dora:envless:{fact} zset    ids of accepted deployments or failures that name no env, by when they came (ms)
     dora:seconds:{key} zset     deployments of one service and env, by the second they were given
     dora:line:{key}    zset     commits and versions that Datadog was told of, by the latest second
     dora:queue:{key}   zset     ids of one key, by order
@@ -33,11 +37,14 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:ring          string   a drain has been asked for and did not start yet, for 5 s
     dora:waiting       zset     ids of all that waits, by time of receipt (ms)
     dora:settled       zset     ids of all that came to an end, by time of receipt (ms)
-    dora:delayed       zset     ids of events answered with 202, by when they are to be looked for (ms)
+    dora:lookups       zset     ids of delivered events to be looked for in Datadog, by when (ms): all that were
+                                answered with 202, and a sample of the others
     dora:missing       zset     ids of those that were not found in time, by when that was said (ms)
     dora:dead          zset     ids of dead letters, by the time they became so (ms)
     dora:workers       zset     worker processes, by the time of their last sign of life (ms)
     dora:destination:{family}   hash, of `workers/destination.py`: `state`, `until` (ms) and `reason` are read here
+    dora:backfill:{name} set    units that an interrupted backfill recorded; of backfill/progress.py
+    dora:redelivery*   string   who asks GitHub again, since when, for what; of workers/redelivery.py
     dora:original:{id} string   the envelope before a person edited it; of dead_letters.py
     dora:audit         stream   what people did, when and who; of dead_letters.py
     dora:pruned        string   the indexes have been pruned lately; of dead_letters.py
@@ -59,11 +66,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from bridge.configuration import Retention
+from bridge.env_guard import WithoutEnv
 from bridge.envelope import Envelope
 from bridge.intake import Delivery, Receipt
 from bridge.timeline import traces_of
 
-FAMILIES = ("deployment", "failure", "change")
+FAMILIES = ("deployment", "failure", "change", "incident")
 """What a key starts with. Datadog limits and refuses each family of calls by itself, so none shares a lane."""
 LANES_EACH = 16
 LANES = LANES_EACH * len(FAMILIES)
@@ -148,6 +156,23 @@ class Fact:
     """rank -> id of the statement, of facts that can have several."""
     opening: Mapping[str, Any]
     adjusted: Mapping[str, Any]
+    uuid: str = ""
+    """The id that Datadog gave it, of an incident in Incident Management that is there."""
+
+    @property
+    def latest_first(self) -> list[str]:
+        """The ids of `said`."""
+        return [self.said[rank] for rank in sorted(self.said, reverse=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a statement before it is recorded."""
+
+    rank: str
+    """Of the latest statement about its fact; empty if there was none."""
+    is_kept: bool
+    is_dead: bool
 
 
 Place = tuple[int, str]
@@ -155,11 +180,14 @@ Place = tuple[int, str]
 
 
 def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
-    """What has to be recorded of a receipt; the body goes with its first envelope, ignored ones need none."""
+    """What has to be recorded of a receipt; the body goes with its first envelope.
+
+    Of what is ignored only that of a rule's doing has one: it shows what another rule would make of it.
+    """
     entries = []
     for envelope in receipt.envelopes:
         raw = b""
-        if envelope.state != "ignored" and not envelope.raw:
+        if (envelope.state != "ignored" or envelope.rule) and not envelope.raw:
             about = {
                 "headers": delivery.kept_headers,
                 "query": dict(delivery.query),
@@ -176,8 +204,13 @@ def family_of(lane: int) -> str:
 
 
 def family_of_key(key: str) -> str:
-    """`deployment`, `failure` or `change`."""
+    """`deployment`, `failure`, `change` or `incident`."""
     return key.partition(":")[0]
+
+
+def is_failure_key(key: str) -> bool:
+    """Whether statements about a failure go by it, however they are sent."""
+    return family_of_key(key) in ("failure", "incident")
 
 
 def lane_of(key: str) -> int:
@@ -212,7 +245,7 @@ class Ledger:
         """What became of each entry, and whether a drain has to be asked for.
 
         One of `accepted`, `duplicate`, `redriven` (it was a dead letter), `superseded`, `ignored`, `dead_lettered`;
-        `known` for a catch-up of what was not missed.
+        `known` for what may have been missed and was not.
         """
         keep = self._retention
         arguments: list[Any] = [
@@ -237,7 +270,7 @@ class Ledger:
                 envelope.id if entry.raw else "",
                 entry.raw,
                 envelope.received_at // 1_000_000,
-                _traces(envelope),
+                *_traces(envelope),
                 *_history(envelope),
                 entry.cures,
             )
@@ -313,23 +346,39 @@ class Ledger:
         """This worker process ends."""
         await self._redis.zrem("dora:workers", worker)
 
+    # -- incidents, of which Datadog would make a second one if it was told twice
+
+    async def about_to_create(self, fact: str) -> int | None:
+        """Since when (ms) an incident may have been created for it without our knowing; None if this is the first try.
+
+        Asked before every try, it leaves the trace that a worker leaves which is killed before the answer comes.
+        """
+        key = f"dora:fact:{fact}"
+        if await self._redis.hsetnx(key, "creating", _now_ms()):
+            return None
+        return int(await self._redis.hget(key, "creating") or 0)
+
+    async def not_created(self, fact: str) -> None:
+        """Datadog refused to create it: there is no incident that we do not know of."""
+        await self._redis.hdel(f"dora:fact:{fact}", "creating")
+
     # -- reading back
 
-    async def delayed(self, *, most: int, lock_s: float) -> list[str]:
+    async def to_look_up(self, *, most: int, lock_s: float) -> list[str]:
         """Ids of events to be looked for in Datadog now; none while another process has the lock."""
         if not await self._redis.set("dora:readback", "1", nx=True, px=int(lock_s * 1000)):
             return []
-        due = await self._redis.zrangebyscore("dora:delayed", "-inf", _now_ms(), start=0, num=most)
+        due = await self._redis.zrangebyscore("dora:lookups", "-inf", _now_ms(), start=0, num=most)
         return [identifier.decode() for identifier in due]
 
     async def look_again(self, identifier: str, wait_ms: int) -> None:
         """It was not found yet."""
-        await self._redis.zadd("dora:delayed", {identifier: _now_ms() + wait_ms}, xx=True)
+        await self._redis.zadd("dora:lookups", {identifier: _now_ms() + wait_ms}, xx=True)
 
     async def read_back(self, identifier: str, word: str | None) -> None:
         """It is `verified` or `missing`; None: nothing is known of it any more."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem("dora:delayed", identifier)
+            pipe.zrem("dora:lookups", identifier)
             if word is not None:
                 line = {"at": _now_ms(), "state": "delivered", "reason": word, "by": "read-back"}
                 pipe.rpush(f"dora:story:{identifier}", json.dumps(line, separators=(",", ":")))
@@ -339,7 +388,7 @@ class Ledger:
             await pipe.execute()
 
     async def missing(self) -> int:
-        """How many events Datadog took with 202 and does not have, of those that are kept."""
+        """How many events Datadog took and does not have, of those that were looked for and are kept."""
         return int(await self._redis.zcard("dora:missing"))
 
     # -- looking
@@ -351,6 +400,16 @@ class Ledger:
                 pipe.hmget(f"dora:fact:{fact}", "delivered", "delayed")
             answers = await pipe.execute()
         return [(int(at) if at else None, delayed is not None) for at, delayed in answers]
+
+    async def without_env(self) -> WithoutEnv:
+        """How many deployments and failures that are kept as events name no environment."""
+        days = self._retention.events_days
+        oldest = _now_ms() - int(days * _DAY_S * 1000)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcount("dora:envless:deployment", oldest, "+inf")
+            pipe.zcount("dora:envless:failure", oldest, "+inf")
+            deployments, failures = await pipe.execute()
+        return WithoutEnv(int(deployments), int(failures), days)
 
     async def workers(self) -> int:
         return int(await self._redis.zcount("dora:workers", _now_ms() - ALIVE_MS, "+inf"))
@@ -368,9 +427,9 @@ class Ledger:
     async def find(self, identifier: str) -> Record | None:
         """The record of an id of the ledger, or the latest one of an id of Datadog's; None if there is none."""
         fact = identifier.partition("~")[0]
-        said: dict[bytes, bytes] = await self._redis.hgetall(f"dora:fact:{fact}")
-        known = [said[name].decode() for name in sorted(said, reverse=True) if name.startswith(b"said:")]
-        known += [fact, f"{fact}~change-failure", f"{fact}~remedied"]
+        about, changes = await self.facts([fact, f"{fact}~change-failure"])
+        known = [*about.latest_first, fact, *changes.latest_first, f"{fact}~change-failure", f"{fact}~remedied"]
+        known = list(dict.fromkeys(known))
         for candidate in [identifier] if "~" in identifier else known:
             json_: bytes | None = await self._redis.get(f"dora:event:{candidate}")
             if json_ is not None:
@@ -425,6 +484,12 @@ class Ledger:
             answers = await pipe.execute()
         return [_record(event, [last] if last else []) for event, last in zip(answers[::2], answers[1::2], strict=True)]
 
+    async def bodies(self, places: Sequence[str]) -> list[tuple[Mapping[str, Any], bytes] | None]:
+        """Kept headers, query and origins, and the body, of each place; None where it expired or never was kept."""
+        if not places:
+            return []
+        return [_raw(one) for one in await self._redis.mget([f"dora:raw:{place}" for place in places])]
+
     async def stories(self, ids: Sequence[str]) -> list[list[Mapping[str, Any]]]:
         """The whole stories of these ids."""
         if not ids:
@@ -436,12 +501,45 @@ class Ledger:
 
     async def fact(self, fact: str) -> Fact:
         """What is remembered of a fact."""
-        fields: dict[bytes, bytes] = await self._redis.hgetall(f"dora:fact:{fact}")
-        return Fact(
-            {name.decode()[5:]: id_.decode() for name, id_ in fields.items() if name.startswith(b"said:")},
-            json.loads(fields.get(b"opening") or b"{}"),
-            json.loads(fields.get(b"adjusted") or b"{}"),
-        )
+        return (await self.facts([fact]))[0]
+
+    async def facts(self, facts: Sequence[str]) -> list[Fact]:
+        """What is remembered of each of these facts."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for fact in facts:
+                pipe.hgetall(f"dora:fact:{fact}")
+            return [_fact(fields) for fields in await pipe.execute()]
+
+    async def remembered(self, facts: Sequence[str]) -> set[str]:
+        """Those of these facts that were ever recorded, as far as the memory reaches."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for fact in facts:
+                pipe.exists(f"dora:fact:{fact}")
+            return {fact for fact, known in zip(facts, await pipe.execute(), strict=True) if known}
+
+    async def standings(self, envelopes: Sequence[Envelope]) -> list[Standing]:
+        """What is known of each of these statements."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for one in envelopes:
+                pipe.hget(f"dora:fact:{one.fact}", "rank")
+                pipe.exists(f"dora:event:{one.id}")
+                pipe.zscore("dora:dead", one.id)
+            found = iter(await pipe.execute())
+        return [
+            Standing(rank.decode() if rank else "", bool(kept), dead is not None)
+            for rank, kept, dead in zip(found, found, found, strict=True)
+        ]
+
+    async def heard_of(self, services: Sequence[str]) -> set[str]:
+        """Those of these services that had an event within `retention.memory_days`."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for service in services:
+                pipe.exists(f"dora:deployments:{service}", f"dora:incidents:{service}")
+            return {service for service, known in zip(services, await pipe.execute(), strict=True) if known}
+
+    async def is_empty(self) -> bool:
+        """Whether nothing was received, or all of it expired."""
+        return not await self._redis.exists("dora:waiting", "dora:settled")
 
     async def destinations(self) -> dict[str, Mapping[str, str]]:
         """family -> what is known of its destination: `state`, `until` (ms), `reason`, `since` (ms)."""
@@ -473,31 +571,38 @@ class Ledger:
             pipe.lrange(f"dora:story:{identifier}", 0, -1)
             pipe.get(f"dora:raw:{envelope.raw or identifier}")
             story, raw = await pipe.execute()
-        about, _, body = raw.partition(b"\n") if raw else (b"", b"", b"")
-        return Record(
-            envelope,
-            [json.loads(line) for line in story],
-            (json.loads(about), body) if raw else None,
-            siblings,
-        )
+        return Record(envelope, [json.loads(line) for line in story], _raw(raw), siblings)
 
 
-def _traces(envelope: Envelope) -> str:
-    """What linking remembers of it; of one that is not sent, only what a person may decide to send after all."""
-    traces = [one for one in traces_of(envelope) if envelope.state == "waiting" or one.kind == "incident"]
-    if not traces or (envelope.state != "waiting" and not envelope.concerns):
-        return ""
-    return json.dumps([(one.kind, one.id, one.at, one.text, one.service) for one in traces], separators=(",", ":"))
+def _traces(envelope: Envelope) -> tuple[str, str, str]:
+    """What linking remembers of it: text and service of a deployment, and the rest as JSON.
+
+    Of what is not sent, only what a person may decide to send after all.
+    """
+    traces = traces_of(envelope)
+    if envelope.state != "waiting":
+        traces = [one for one in traces if one.kind in ("incident", "label")] if envelope.concerns else []
+    deployed = next((one for one in traces if one.kind == "deployment"), None)
+    rest = [(one.kind, one.id, one.at, one.text, one.service) for one in traces if one is not deployed]
+    text, service = (deployed.text, deployed.service) if deployed else ("", "")
+    return text, service, json.dumps(rest, separators=(",", ":")) if rest else ""
 
 
 def _history(envelope: Envelope) -> tuple[str, int, str]:
     history = envelope.history
-    return ("", 0, "") if history is None else (history.name, history.number, "1" if history.is_catch_up else "")
+    return ("", 0, "") if history is None else (history.name, history.number, history.role)
+
+
+def _raw(raw: bytes | None) -> tuple[Mapping[str, Any], bytes] | None:
+    if not raw:
+        return None
+    about, _, body = raw.partition(b"\n")
+    return json.loads(about), body
 
 
 def _opening(envelope: Envelope) -> str:
     """A failure's attributes but for its end, as the later statements about it have to repeat them."""
-    if envelope.state != "waiting" or not envelope.key.startswith("failure:") or envelope.method != "POST":
+    if envelope.state != "waiting" or envelope.method != "POST" or not is_failure_key(envelope.key):
         return ""
     attributes = {name: value for name, value in envelope.attributes.items() if name != "finished_at"}
     return json.dumps(attributes, separators=(",", ":"))
@@ -510,6 +615,15 @@ def _record(event: bytes | None, story: Sequence[bytes]) -> Record | None:
         return Record(Envelope.from_json(event), [json.loads(line) for line in story])
     except ValueError:
         return None  # a newer version of the code wrote it
+
+
+def _fact(fields: Mapping[bytes, bytes]) -> Fact:
+    return Fact(
+        {name.decode()[5:]: id_.decode() for name, id_ in fields.items() if name.startswith(b"said:")},
+        json.loads(fields.get(b"opening") or b"{}"),
+        json.loads(fields.get(b"adjusted") or b"{}"),
+        fields.get(b"uuid", b"").decode(),
+    )
 
 
 def _head(fields: Sequence[Any]) -> Head:

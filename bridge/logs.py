@@ -12,6 +12,8 @@ values of a payload.
     process.started  process.stopping  process.stopped  process.without_endpoints
     drain.lane_lost  redis.unavailable  process.round_failed
     readback.verified  readback.missing  readback.unclear
+    redelivery.gap  redelivery.asked  redelivery.failed
+    linking.concluded
 """
 
 from __future__ import annotations

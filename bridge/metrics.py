@@ -53,7 +53,10 @@ DEAD_LETTERS_EXPIRED = Counter(
     "dora_bridge_dead_letters_expired", "Dead letters that were dropped for age or number", registry=REGISTRY
 )
 READ_BACK = Counter(
-    "dora_bridge_read_back", "Events answered with 202 that were looked for in Datadog", ["outcome"], registry=REGISTRY
+    "dora_bridge_read_back", "Delivered events that were looked for in Datadog", ["outcome"], registry=REGISTRY
+)
+REDELIVERIES = Counter(
+    "dora_bridge_redeliveries_asked", "Deliveries that GitHub was asked to repeat", ["endpoint"], registry=REGISTRY
 )
 BUILD_INFO = Gauge("dora_bridge_build_info", "Always 1", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)

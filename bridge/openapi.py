@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge import __version__
 from bridge.envelope import STATES
+from bridge.link_review import STATUSES
 from bridge.redrive import MODES
 from bridge.search import DEFAULT_ROWS, MOST_ROWS
 
@@ -15,6 +16,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 _TIME = {"type": "string", "format": "date-time"}
 _MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _FREE = {"type": "object", "additionalProperties": True}
+_MAYBE_FREE = {"type": ["object", "null"], "additionalProperties": True}
 
 
 def document() -> dict[str, Any]:
@@ -44,6 +46,11 @@ def document() -> dict[str, Any]:
             "/admin/dead-letters/{id}/redrive": {
                 "post": _post("Redrive it, edited or translated again if wanted", "RedriveOne", "Redriven", _ID)
             },
+            "/admin/links": {
+                "get": _get("Which deployments incidents belong to, newest incidents first", "Links", _LINKS)
+            },
+            "/admin/links/{incident}/apply": {"post": _say("Mark the deployment of an incident as failed")},
+            "/admin/links/{incident}/reject": {"post": _say("Never mark it, or take that back")},
             "/admin/audit": {"get": _get("What people did, newest first", "Audit", _paging())},
         },
         "components": {
@@ -79,6 +86,7 @@ _FILTERS = {
     "env": "Its environment",
     "since": "Not before: RFC 3339, a date, an epoch number, or an age like 2h or 7d",
     "until": "Not after",
+    "without_env": "1: only deployments and failures that name no environment",
     "q": "A part of an id, version, commit, name, reason or answer",
 }
 
@@ -88,6 +96,12 @@ def _filters(*, with_state: bool = False) -> list[dict[str, Any]]:
     if with_state:
         named.append({"name": "state", "in": "query", "schema": {"type": "string", "enum": list(STATES)}})
     return [*named, *_paging()]
+
+
+_LINKS = [
+    {"name": "status", "in": "query", "schema": {"type": "string", "enum": list(STATUSES)}},
+    *_paging(),
+]
 
 
 def _answers(schema: str, *, missing: bool) -> dict[str, Any]:
@@ -119,6 +133,14 @@ def _post(summary: str, takes: str, gives: str, parameters: Any = ()) -> dict[st
         "requestBody": {"required": not parameters, "content": content},
         "responses": _answers(gives, missing=bool(parameters)),
     }
+
+
+def _say(summary: str) -> dict[str, Any]:
+    incident = {"name": "incident", "in": "path", "required": True, "description": "As lists show it", "schema": _TEXT}
+    act = _get(summary, "LinkSaid", [incident], missing=True)
+    act["responses"]["404"]["description"] = "No such incident is known"
+    act["responses"]["409"]["description"] = "There is nothing to mark; nothing has changed"
+    return act
 
 
 def _export() -> dict[str, Any]:
@@ -162,16 +184,34 @@ def _schemas() -> dict[str, Any]:
         "since": _MAYBE_TIME,
         "delivery": _FREE,
         "rule": _OPTIONAL_TEXT,
+        "by": _OPTIONAL_TEXT,
         "origins": _FREE,
         "key": _OPTIONAL_TEXT,
-        "request": {"type": ["object", "null"], "additionalProperties": True},
+        "request": _MAYBE_FREE,
         "edits": _FREE,
         "story": {"type": "array", "items": _FREE},
         "next": _TEXT,
         "siblings": {"type": "array", "items": _TEXT},
+        "links": {"type": "array", "items": {"$ref": "#/components/schemas/Link"}},
+        "verdict": {
+            **_MAYBE_FREE,
+            "description": "What Datadog was told of a deployment: change_failure, remediation, and by whom",
+        },
+    }
+    link = {
+        "incident": _TEXT,
+        "service": _TEXT,
+        "status": {"enum": list(STATUSES)},
+        "deployment": _OPTIONAL_TEXT,
+        "env": _OPTIONAL_TEXT,
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "reasons": {"type": "array", "items": _TEXT},
+        "remediation": _MAYBE_FREE,
+        "at": {**_MAYBE_TIME, "description": "When the incident began"},
+        "override": {"enum": ["apply", "reject", None], "description": "What a person said"},
     }
     body = {
-        "answer": {"type": ["object", "null"], "additionalProperties": True},
+        "answer": _MAYBE_FREE,
         "body": _OPTIONAL_TEXT,
         "body_bytes": {"type": ["integer", "null"]},
         "body_truncated": {"type": "boolean"},
@@ -195,6 +235,8 @@ def _schemas() -> dict[str, Any]:
             dead_letters_max=_COUNT,
             expiring=_object("soon", soon=_COUNT, soonest=_MAYBE_TIME, warning={"type": "boolean"}),
             workers=_COUNT,
+            without_env=_object("deployments failures", deployments=_COUNT, failures=_COUNT),
+            link_suggestions=_COUNT,
         ),
         "EventRow": _object(f"{needed} state received_at", **row),
         "Events": _list_of("events", "EventRow"),
@@ -228,6 +270,13 @@ def _schemas() -> dict[str, Any]:
             dry_run={"type": "boolean"},
         ),
         "Discarded": _object("id status", id=_TEXT, status=_TEXT),
+        "Link": _object("incident service status deployment env score reasons remediation at", **link),
+        "Links": _list_of("links", "Link"),
+        "LinkSaid": _object(
+            "status links",
+            status={"const": "recorded", "description": "The worker looks at it within a second"},
+            links={"type": "array", "items": {"$ref": "#/components/schemas/Link"}},
+        ),
         "Audit": _list_of("audit", "AuditLine"),
         "AuditLine": _object("at who what", at=_TIME, who=_TEXT, what=_TEXT, id=_TEXT),
     }

@@ -15,11 +15,12 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from bridge import __version__, explain, search
+from bridge import __version__, explain, link_review, search
 from bridge.access import COOKIE, SESSION_S, Access, Session
 from bridge.edits import editable
 from bridge.envelope import STATES, Envelope
 from bridge.errors import AdminError, Invalid
+from bridge.incident_management import is_incident, spelled
 from bridge.logs import log
 from bridge.status import status
 from bridge.times import from_rfc3339, to_rfc3339
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 FOR_S = 20.0
 """One click redrives many for so long; then the page says how far it came and asks whether to go on."""
 _STATIC = {"page.css": "text/css", "icon.svg": "image/svg+xml"}
+_LINKS = {
+    "suggested": "Suggested",
+    "applied": "Applied",
+    "rejected": "Rejected",
+    "no_link": "Without a deployment",
+    "all": "All",
+}
 _AGES = {"": "any time", "1h": "last hour", "1d": "last day", "7d": "last 7 days", "30d": "last 30 days"}
 _DONE = {
     "redriven": ("good", "It is on its way to Datadog."),
@@ -37,6 +45,8 @@ _DONE = {
     "ignored": ("note", "Translated again, there is nothing to report."),
     "dead_lettered": ("bad", "Translated again, it is still a dead letter."),
     "discarded": ("note", "Discarded. It will not be sent."),
+    "apply": ("good", "Recorded. The worker has Datadog told in a moment."),
+    "reject": ("note", "Recorded. It marks no deployment, and if it did, the worker takes that back."),
 }
 
 
@@ -54,7 +64,9 @@ class Page:
             undefined=jinja2.ChainableUndefined,
         )
         self._templates.filters |= {"ago": _ago, "plainly": _plainly, "pretty": _pretty, "path": _path, "words": _words}
-        self._templates.filters |= {"clock": to_rfc3339, "sentence": _sentence}
+        self._templates.filters |= {"clock": to_rfc3339, "sentence": _sentence, "spelled": spelled}
+        self._templates.filters["verdict"] = link_review.verdict_said
+        self._templates.tests["waiting_link"] = link_review.waits
         self._templates.globals |= {"version": __version__, "duration": explain.duration}
         self._files = {name: _read(name) for name in _STATIC}
 
@@ -133,7 +145,7 @@ class Page:
     # -- with one
 
     async def start(self, request: Request) -> Response:
-        seen = await status(self._admin.ledger, self._admin.dead_letters)
+        seen = await status(self._admin.ledger, self._admin.dead_letters, self._admin.links)
         ledger = self._admin.ledger
         events = await search.page(ledger, search.EVENTS, search.Filter(), limit=8)
         dead = await search.page(ledger, search.DEAD_LETTERS, search.Filter(), limit=5)
@@ -142,6 +154,7 @@ class Page:
             "start.html",
             title="Overview",
             status=seen,
+            without_env=await ledger.without_env(),
             events=explain.listing("events", events)["events"],
             dead_letters=explain.listing("dead_letters", dead)["dead_letters"],
         )
@@ -288,6 +301,39 @@ class Page:
         about = {"done": "many", "redriven": total, "matched": before + progress.matched}
         return RedirectResponse(f"/admin/dead-letters?{urlencode(about)}", 303)
 
+    async def links(self, request: Request) -> Response:
+        parameters = {key: value for key, value in request.query_params.items() if value}
+        done = _DONE.get(parameters.pop("done", ""))
+        shown = parameters.pop("status", "suggested")
+        status = {} if shown == "all" else {"status": shown}
+        listed = await link_review.listing(self._admin.links, {**parameters, **status})
+        next_cursor = listed["next_cursor"]
+        return await self._render(
+            request,
+            "links.html",
+            title="Change failures",
+            rows=listed["links"],
+            shown=shown,
+            statuses=_LINKS,
+            done=done,
+            first="cursor" not in parameters,
+            first_page=_query({"status": shown}),
+            next_page=_query({"status": shown, "cursor": next_cursor}) if next_cursor else "",
+        )
+
+    async def apply_link(self, request: Request) -> Response:
+        return await self._say_of_link(request, "apply")
+
+    async def reject_link(self, request: Request) -> Response:
+        return await self._say_of_link(request, "reject")
+
+    async def _say_of_link(self, request: Request, word: link_review.Word) -> Response:
+        await self._admin.say_of_link(request, word)
+        back = _local(request.state.form.get("back", ""))
+        if back == "/admin/":
+            back = "/admin/links"
+        return RedirectResponse(f"{back}{'&' if '?' in back else '?'}done={word}", 303)
+
     async def audit(self, request: Request) -> Response:
         cursor = search.audit_cursor(request.query_params.get("cursor", ""))
         lines, next_cursor = await self._admin.dead_letters.audit(limit=search.DEFAULT_ROWS, cursor=cursor)
@@ -301,9 +347,11 @@ class Page:
 
     async def _render(self, request: Request, name: str, code: int = 200, **values: Any) -> Response:
         session: Session = request.state.session
-        dead = await self._admin.dead_letters.count()
-        here = request.url.path
-        html = self._templates.get_template(name).render(session=session, here=here, dead_count=dead, **values)
+        counts = {
+            "dead_count": await self._admin.dead_letters.count(),
+            "suggested_count": await self._admin.links.suggestions(),
+        }
+        html = self._templates.get_template(name).render(session=session, here=request.url.path, **counts, **values)
         return HTMLResponse(html, code)
 
     def _plain(self, name: str, code: int, **values: Any) -> Response:
@@ -338,7 +386,7 @@ def _fields(envelope: Envelope, whole: Mapping[str, Any]) -> list[dict[str, Any]
     names.sort(key=_ORDER.index)
     if "finished_at" in names and envelope.path != "/api/v2/dora/deployment" and envelope.rank[:1] == "0":
         names.remove("finished_at")
-    shown = _shown(whole)
+    shown = _shown(envelope, whole)
     return [
         {
             "name": name,
@@ -353,10 +401,12 @@ def _fields(envelope: Envelope, whole: Mapping[str, Any]) -> list[dict[str, Any]
     ]
 
 
-def _shown(whole: Mapping[str, Any]) -> dict[str, str]:
+def _shown(envelope: Envelope, whole: Mapping[str, Any]) -> dict[str, str]:
     """attribute -> its text in the form."""
     request = whole["request"] or {}
     attributes = dict((request.get("body") or {}).get("data", {}).get("attributes", {}))
+    if is_incident(envelope):  # what is edited is the failure, of which the call is made
+        attributes = dict(envelope.attributes)
     attributes |= attributes.pop("git", None) or {}
     shown = {}
     for name, value in attributes.items():
@@ -373,7 +423,7 @@ def _shown(whole: Mapping[str, Any]) -> dict[str, str]:
 
 def _edits(envelope: Envelope, whole: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, Any]:
     """What a person changed in the form."""
-    shown = _shown(whole)
+    shown = _shown(envelope, whole)
     names = {field["name"] for field in _fields(envelope, whole)} & form.keys()
     texts = {name: form[name].replace("\r\n", "\n").strip() for name in names}
     changed = {name for name, text in texts.items() if text != shown.get(name, "").strip()}

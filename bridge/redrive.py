@@ -18,7 +18,7 @@ from bridge.edits import changes, edited
 from bridge.envelope import Envelope
 from bridge.errors import Invalid, NotNow, Unknown
 from bridge.intake import Delivery, Receipt, receive
-from bridge.ledger import Entry, Ledger, Record
+from bridge.ledger import Entry, Ledger, Record, is_failure_key
 from bridge.search import Filter
 from bridge.settings import Settings
 
@@ -273,7 +273,7 @@ class Redrive:
             # checked like an edit, so that it cannot contradict what Datadog has
             if edits:
                 mine, opening = await self._edited(mine, edits)
-            elif mine.key.startswith("failure:") and mine.method == "POST" and mine.rank[:1] == "0":
+            elif is_failure_key(mine.key) and mine.method == "POST" and mine.rank[:1] == "0":
                 opening = {name: value for name, value in mine.attributes.items() if name != "finished_at"}
         await self._dead.keep_origins(place, {**about, "origins": origins}, body)
         others = await self._unsaid(others, list(about.get("origins", {})))

@@ -122,6 +122,16 @@ class Rule(BaseModel):
             raise ValueError(f"set has ${wanted}, for which match has no star in each case")
         return self
 
+    def called(self, position: int) -> str:
+        """Its name; without one its position in the file, from 1."""
+        return self.name or f"rule {position}"
+
+    @property
+    def named_services(self) -> tuple[str, ...]:
+        """The services that it names itself, whatever its stars match."""
+        services = () if self.set_ is None else (self.set_.service, *(self.set_.services or ()))
+        return tuple(one for one in services if one and not _PLACEHOLDER.search(one))
+
 
 def apply(rules: Sequence[Rule], fact: Fact, traits: Mapping[str, Any]) -> tuple[Sequence[Fact], str, str]:
     """The facts that the first matching rule makes of this one, the rule's name, and why it drops (else empty).
@@ -134,7 +144,7 @@ def apply(rules: Sequence[Rule], fact: Fact, traits: Mapping[str, Any]) -> tuple
         captured = _matches(rule.match, values)
         if captured is None:
             continue
-        name = rule.name or f"rule {number}"
+        name = rule.called(number)
         if rule.drop is not None:
             return (), name, rule.drop
         try:
@@ -165,7 +175,7 @@ def _matches(match: Match, values: Mapping[str, tuple[str, ...]]) -> tuple[str, 
     captured: tuple[str, ...] = ()
     for name, globs in match.given:
         found = next(
-            (hit for glob in globs for value in values.get(name, ()) if (hit := _regex(glob).fullmatch(value))),
+            (hit for glob in globs for value in values.get(name, ()) if (hit := glob_regex(glob).fullmatch(value))),
             None,
         )
         if found is None:
@@ -175,7 +185,8 @@ def _matches(match: Match, values: Mapping[str, tuple[str, ...]]) -> tuple[str, 
 
 
 @cache
-def _regex(glob: str) -> re.Pattern[str]:
+def glob_regex(glob: str) -> re.Pattern[str]:
+    """What a glob matches as a whole, with a group for each star."""
     parts = {"*": "(.*)", "?": "."}
     return re.compile("".join(parts.get(character, re.escape(character)) for character in glob), re.DOTALL)
 

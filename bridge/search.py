@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bridge.envelope import STATES
+from bridge.envelope import STATES, Envelope
 from bridge.errors import Invalid
 from bridge.ledger import Ledger, Place, Record
 from bridge.times import from_epoch, from_rfc3339
@@ -46,13 +46,15 @@ class Filter:
     state: str = ""
     q: str = ""
     """A part of an id, name, version, commit, reason or of what Datadog said, in any case."""
+    without_env: bool = False
+    """Deployments and failures that name no environment."""
     since: int | None = None
     until: int | None = None
 
     @property
     def is_bare(self) -> bool:
         """Whether the time alone decides."""
-        return not (self.source or self.reason or self.service or self.env or self.state or self.q)
+        return self == Filter(since=self.since, until=self.until)
 
     def matches(self, record: Record) -> bool:
         """Whether a record is meant; of its story the last line is enough."""
@@ -63,8 +65,15 @@ class Filter:
             and (not self.env or self.env == envelope.attributes.get("env"))
             and (not self.state or self.state == record.state)
             and (not self.reason or self.reason in (reason_of(record), record.reason))
+            and (not self.without_env or is_without_env(envelope))
             and (not self.q or self.q.casefold() in _text(record))
         )
+
+
+def is_without_env(envelope: Envelope) -> bool:
+    """Whether it says of a deployment or failure what happened, and not where. Of a closing the opening may say it."""
+    reports = envelope.method == "POST" and envelope.state == "waiting"
+    return reports and not envelope.attributes.get("env")
 
 
 def reason_of(record: Record) -> str:
@@ -136,6 +145,8 @@ def parse(given: Mapping[str, Any], now: int) -> Filter:
             continue
         if name in ("since", "until"):
             values[name] = moment(value, now, name)
+        elif name == "without_env":
+            values[name] = _yes(value, name)
         elif not isinstance(value, str):
             raise Invalid(f"{name}: not a text", name)
         else:
@@ -159,6 +170,14 @@ def moment(value: object, now: int, name: str) -> int:
         except ValueError:
             continue
     raise Invalid(f"{name}: neither a time like 2030-01-31T12:00:00Z nor an age like 2h or 7d", name)
+
+
+def _yes(value: object, name: str) -> bool:
+    if value in (True, "1", "true"):
+        return True
+    if value in (False, "0", "false"):
+        return False
+    raise Invalid(f"{name}: neither true nor false", name)
 
 
 def rows_wanted(text: str) -> int:

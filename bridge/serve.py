@@ -17,6 +17,7 @@ from bridge.app import create_app
 from bridge.commit import GroupCommit
 from bridge.dead_letters import DeadLetters
 from bridge.ledger import Ledger
+from bridge.links import Links
 from bridge.logs import log
 from bridge.settings import Settings
 from bridge.wakeup import Doorbell
@@ -73,7 +74,8 @@ async def serve(settings: Settings) -> None:
 
     public = listener(create_app(settings, commit.record, draining=stopping.is_set))
     dead_letters = DeadLetters(redis, settings.configuration.retention)
-    internal = listener(create_internal_app(settings, ledger, dead_letters, bell.ring))
+    links = Links(redis, settings.configuration.retention)
+    internal = listener(create_internal_app(settings, ledger, dead_letters, links, bell.ring))
     servers = [
         asyncio.create_task(one.serve(sockets=[socket_]))
         for one, socket_ in zip((public, internal), sockets, strict=True)

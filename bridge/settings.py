@@ -22,6 +22,8 @@ from bridge.errors import ConfigurationError
 from bridge.source import Endpoint
 
 PREFIX = "DORA_BRIDGE_"
+SENDER_TOKENS = {source: f"{PREFIX}{source.upper()}_TOKEN" for source in ("github", "pagerduty", "argocd")}
+"""Source -> the variable with the token of its API, for catching up; each has a `_FILE` variant too."""
 _SECRETS = f"{PREFIX}SECRETS__"
 _FILE = "_FILE"
 _LOOK_AGAIN_S = 1.0
@@ -128,6 +130,8 @@ class Settings:
     secrets: Mapping[str, Secrets] = field(repr=False)
     """endpoint -> its secrets; only endpoints that have some, the others have no route."""
     admin_tokens: Secrets = field(repr=False, default=tuple)
+    sender_tokens: Mapping[str, Secrets] = field(repr=False, default_factory=dict)
+    """Source -> token(s) of that sender's API, the first of which is used; only those that are set."""
 
     @property
     def datadog_url(self) -> str:
@@ -137,6 +141,19 @@ class Settings:
     @property
     def application_key(self) -> bool:
         return self.environment.app_key is not None
+
+    @property
+    def incident_endpoints(self) -> list[str]:
+        """The endpoints whose failures go to Incident Management, for which there is no way without that key."""
+        return [name for name, one in self.endpoints.items() if getattr(one.options, "send_as", "") == "incident"]
+
+    def check_application_key(self) -> None:
+        """Raises: ConfigurationError if an endpoint needs Datadog's application key, and there is none."""
+        if self.incident_endpoints and not self.application_key:
+            raise ConfigurationError(
+                f"DD_APP_KEY: not set, but endpoints.{self.incident_endpoints[0]}.send_as is incident, and Incident "
+                "Management takes no call without an application key"
+            )
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -161,6 +178,11 @@ def read(environ: Mapping[str, str]) -> Settings:
         endpoints=endpoints,
         secrets=_secrets_of(environ, endpoints),
         admin_tokens=_one_or_several(environ, f"{PREFIX}ADMIN_TOKEN") or tuple,
+        sender_tokens={
+            source: tokens
+            for source, variable in SENDER_TOKENS.items()
+            if (tokens := _one_or_several(environ, variable)) is not None
+        },
     )
 
 

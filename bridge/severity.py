@@ -16,3 +16,15 @@ def severity(name: str | int | None) -> str | None:
         return f"SEV-{text}"
     match = _NUMBERED.search(text)
     return f"SEV-{match[1]}" if match else text or None
+
+
+_OF_INCIDENTS = {"high": "SEV-2", "low": "SEV-4", **{f"sev-{number}": f"SEV-{number}" for number in range(6)}}
+
+
+def incident_severity(text: str | None) -> str:
+    """The severity in Incident Management: `SEV-0` … `SEV-5`, or `UNKNOWN` for what says nothing like it.
+
+    High and Low are PagerDuty's urgencies, of incidents without a priority. Source: API reference, "Create an
+    incident".
+    """
+    return _OF_INCIDENTS.get((text or "").lower(), "UNKNOWN")

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from bridge.dead_letters import DeadLetters
 from bridge.ledger import Ledger
+from bridge.links import Links
 from bridge.times import to_rfc3339
 
 _MS = 1_000_000
@@ -23,7 +24,7 @@ TIMEOUT_S = 1.5
 """A scrape is answered within this, with `redis_up` 0, if Redis hangs."""
 
 
-async def status(ledger: Ledger, dead_letters: DeadLetters) -> dict[str, Any]:
+async def status(ledger: Ledger, dead_letters: DeadLetters, links: Links) -> dict[str, Any]:
     """The answer of `GET /admin/status`. Its cost does not grow with the number of events that wait."""
     destinations = {family: _destination(fields) for family, fields in (await ledger.destinations()).items()}
     worst = max(destinations.values(), key=lambda one: _WORST.index(one["state"]))
@@ -45,6 +46,8 @@ async def status(ledger: Ledger, dead_letters: DeadLetters) -> dict[str, Any]:
             "warning": expiry.is_near,
         },
         "missing": await ledger.missing(),
+        "without_env": (await ledger.without_env()).json(),
+        "link_suggestions": await links.suggestions(),
         "workers": await ledger.workers(),
     }
 
@@ -109,7 +112,11 @@ class Gauges:
                 changes.add_metric([family, state], count)
         yield changes
         yield _gauge("dead_letters", "Dead letters", "reason", seen["dead_letters"])
-        yield _gauge("events_missing", "Events answered with 202 that Datadog does not have", "", {"": seen["missing"]})
+        yield _gauge("events_missing", "Delivered events that Datadog does not have", "", {"": seen["missing"]})
+        without_env = {"deployment": seen["without_env"]["deployments"], "failure": seen["without_env"]["failures"]}
+        yield _gauge("events_without_env", "Kept events that name no environment", "fact", without_env)
+        waiting_links = {"": seen["link_suggestions"]}
+        yield _gauge("link_suggestions", "Links of incidents that wait for a person", "", waiting_links)
         expiring = {"": seen["expiring"]["soon"]}
         yield _gauge("dead_letters_expiring", "Dead letters that expire within days", "", expiring)
         yield _gauge("workers", "Worker processes", "state", {"alive": seen["workers"]})

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bridge.dora import NOT_A_CHANGE_TAG, ChangeFailureByVersion
 from bridge.envelope import Envelope
 
 _MS = 1_000_000
-NOT_A_CHANGE = "not_a_change:true"
-"""The custom tag of an incident that a person at its source labelled as caused by no change."""
 ROLLBACK = "rollback:true"
 """The custom tag of a deployment that says of itself that it is a rollback, and not always of what."""
 Ended = Literal["", "merged", "not_a_change"]
@@ -26,13 +25,13 @@ Ended = Literal["", "merged", "not_a_change"]
 class Trace:
     """One thing to remember, of the services it concerns."""
 
-    kind: Literal["deployment", "incident", "withdrawn", "verdict"]
+    kind: Literal["deployment", "undeployed", "incident", "withdrawn", "label", "verdict"]
     id: str
     at: int
     """Milliseconds since the epoch: the end of a deployment, the start of an incident."""
     text: str
     service: str = ""
-    """Of a deployment; an incident says it in its text."""
+    """Of a deployment, also of one that was withdrawn; an incident says it in its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +88,20 @@ class Incident:
             started_at=first.get("at"),
             finished_at=last.get("end"),
             root_cause=last.get("root_cause") or first.get("root_cause", ""),
-            ended="merged" if "withdrawn" in fields else last.get("ended", ""),
+            ended=_ended(fields, last),
             deployment_id=last.get("deployment_id", ""),
             remediation_id=last.get("remediation_id", ""),
             explicit=last.get("explicit", False),
             override=_override(fields.get("override", "")),
         )
+
+
+def _ended(fields: Mapping[str, str], last: Mapping[str, Any]) -> Ended:
+    if "withdrawn" in fields or last.get("ended") == "merged":
+        return "merged"
+    # a label that was set or taken off says more than what came with the incident
+    is_labelled = fields["label"] == "set" if "label" in fields else last.get("ended") == "not_a_change"
+    return "not_a_change" if is_labelled else ""
 
 
 def _override(text: str) -> Literal["", "apply", "reject"]:
@@ -111,16 +118,19 @@ def identity_of(attributes: Mapping[str, Any]) -> str:
 
 
 def traces_of(envelope: Envelope) -> Sequence[Trace]:
-    """What there is to remember of a statement; nothing of a note."""
+    """What there is to remember of a statement; of a note only that it is about a label."""
     if not envelope.method:
-        return ()
+        label = envelope.concerns
+        return (Trace("label", label["incident"], 0, label["label"]),) if "label" in label else ()
     attributes, family = envelope.attributes, envelope.key.partition(":")[0]
     if family == "deployment":
         return _of_deployment(envelope, attributes)
+    if envelope.method == "DELETE":
+        return _of_withdrawal(envelope, family)
+    if envelope.path == ChangeFailureByVersion.path:
+        return ()  # which deployment it is about only Datadog knows
     if family == "change":
         return _of_change(envelope, attributes)
-    if envelope.method == "DELETE":
-        return (Trace("withdrawn", envelope.datadog_id, 0, "merged"),)
     return _of_incident(envelope, attributes)
 
 
@@ -137,12 +147,25 @@ def _of_deployment(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequenc
     return (deployed, Trace("incident", f"{envelope.datadog_id}~rollback", finished_at, signal))
 
 
+def _of_withdrawal(envelope: Envelope, family: str) -> Sequence[Trace]:
+    identifier = envelope.datadog_id
+    if family != "change":
+        return (Trace("withdrawn", identifier, 0, "merged"),)
+    # a person's verdict, which stands: nothing more is to be said of a deployment that is gone
+    gone = {"change_failure": False, "remediation": {}, "by": envelope.source, "withdrawn": True}
+    signals = [Trace("withdrawn", f"{identifier}~{word}", 0, "withdrawn") for word in ("rollback", "change-failure")]
+    service = envelope.concerns.get("service", "")
+    history = [Trace("undeployed", identifier, 0, "", service)] if service else []
+    return (*history, Trace("verdict", identifier, 0, _compact(gone)), *signals)
+
+
 def _of_change(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Trace]:
     remediation = attributes.get("remediation", {})
     said = {
         "change_failure": attributes.get("change_failure", False),
         "remediation": remediation,
         "by": envelope.source,
+        "revision": envelope.order,
     }
     verdict = Trace("verdict", envelope.datadog_id, 0, _compact(said))
     concerns = envelope.concerns
@@ -176,7 +199,7 @@ def _of_incident(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[
         "at": started_at // _MS if started_at is not None else None,
         "end": finished_at // _MS if finished_at is not None else None,
         "root_cause": identity_of(attributes) if "git" in attributes else "",
-        "ended": "merged" if merged else "not_a_change" if NOT_A_CHANGE in tags else "",
+        "ended": "merged" if merged else "not_a_change" if NOT_A_CHANGE_TAG in tags else "",
     }
     text = _told(said)
     # a closing may lack start and services: then its opening, which is there already, has them

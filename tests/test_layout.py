@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bridge.configuration import json_schema, parse
-from bridge.settings import Environment
+from bridge.settings import SENDER_TOKENS, Environment
 from bridge.sources import DEFAULT_ENDPOINTS, SOURCES
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +35,14 @@ PURE = [
     "bridge.source",
     "bridge.rules",
     "bridge.intake",
+    "bridge.datadog_records",
+    "bridge.rollbacks",
+    "bridge.reconcile",
+    "bridge.incident_management",
+    "bridge.call",
+    "bridge.differences",
+    "bridge.rule_diff",
+    "bridge.rule_reach",
     *(name for name in MODULES if name.startswith("bridge.sources")),
     "workers.datadog",
     "workers.patience",
@@ -182,7 +190,9 @@ def test_readme_names_every_variable(variable: str) -> None:
     assert f"`{variable}`" in README
 
 
-@pytest.mark.parametrize("variable", ["DORA_BRIDGE_SECRETS__", "DORA_BRIDGE_ADMIN_TOKEN", "_FILE"])
+@pytest.mark.parametrize(
+    "variable", ["DORA_BRIDGE_SECRETS__", "DORA_BRIDGE_ADMIN_TOKEN", "_FILE", *SENDER_TOKENS.values()]
+)
 def test_readme_names_the_variables_of_secrets(variable: str) -> None:
     assert variable in README
 
@@ -195,6 +205,7 @@ def test_readme_names_every_default_endpoint(name: str) -> None:
 def test_readme_names_no_variable_that_is_none() -> None:
     known = {str(field.alias) for field in Environment.model_fields.values()}
     known |= {"DORA_BRIDGE_ADMIN_TOKEN", "DORA_BRIDGE_ADMIN_TOKEN_FILE", "DORA_BRIDGE_SECRETS__"}
+    known |= {f"{variable}{suffix}" for variable in SENDER_TOKENS.values() for suffix in ("", "_FILE")}
     named = set(re.findall(r"\b(?:DORA_BRIDGE|DD)_[A-Z_]+\b", README))
     assert not {name for name in named if name not in known and not name.startswith("DORA_BRIDGE_SECRETS__")}
 

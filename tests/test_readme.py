@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.cli import commands
-from bridge.configuration import Linking, Retention
+from bridge.configuration import Linking, ReadBack, Retention
 from bridge.settings import Environment
 from bridge.source import Options
 from bridge.sources import SOURCES
@@ -22,7 +22,7 @@ def option_rows() -> Iterator[str]:
     """The lines of the README's table of options, as they have to be."""
     models: list[tuple[str, type[BaseModel]]] = [("all", Options)]
     models += [(f"`{kind}`", source.options) for kind, source in SOURCES.items()]
-    models += [("`linking`", Linking), ("`retention`", Retention)]
+    models += [("`linking`", Linking), ("`retention`", Retention), ("`read_back`", ReadBack)]
     for where, model in models:
         for name, info in model.model_fields.items():
             default = _default(info)

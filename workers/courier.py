@@ -49,19 +49,21 @@ class Courier:
         may_send: Callable[[], bool] = lambda: True,
         *,
         most_bytes: int = MOST_BYTES,
+        repeatable: bool = True,
     ) -> httpx.Response | httpx.TransportError:
         """The answer, with as much of its body as came; or the error that came instead of a status.
 
         A connection that was kept open may be cut just when it is used again: then the request is sent once more,
-        at once, over a new one. Raises: NoLongerOurs, with nothing sent, if `may_send` says no at the moment of
-        writing. The process may have been frozen between any two instructions, so it is asked as late as httpcore
-        lets us.
+        at once, over a new one, if it is `repeatable`: if nothing becomes another thing by being said twice.
+
+        Raises: NoLongerOurs, with nothing sent, if `may_send` says no at the moment of writing. The process may have
+        been frozen between any two instructions, so it is asked as late as httpcore lets us.
         """
         async with self._free:
             connection = self._idle.pop()
             try:
                 answer, was_kept_open = await _exchange(connection, request, may_send, most_bytes)
-                if was_kept_open and isinstance(answer, _CUT):
+                if repeatable and was_kept_open and isinstance(answer, _CUT):
                     answer, _ = await _exchange(connection, request, may_send, most_bytes)
                 return answer
             finally:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import httpx
 
 from bridge import __version__
-from bridge.envelope import Envelope, adjusted, as_opened
+from bridge.call import Call, call_of
+from bridge.envelope import Envelope
+from bridge.incident_management import PATH as INCIDENTS
+from bridge.incident_management import is_incident
 
 LONGEST_WAIT_S = 15 * 60.0
 """A wait that Datadog asks for is honoured up to this, in case the header is absurd."""
+PAGE = 100
+"""What a page of the list of incidents holds at most (API reference, "Get a list of incidents")."""
 _ANSWER_KEPT = 2048
 
 
@@ -44,6 +49,12 @@ class Reason(StrEnum):
     NETWORK = "network"
     DEPLOYMENT_PENDING = "deployment_pending"
     """Not sent: the deployment that a PATCH is about has not been delivered, or not long enough ago."""
+    INCIDENT_PENDING = "incident_pending"
+    """Not sent: the incident that it changes, ends or withdraws has not been created."""
+    FOUND = "found"
+    """Not sent again: the incident is there, created by a call that was not answered."""
+    UNNAMED = "unnamed"
+    """Datadog created the incident, but its answer was cut before the id: the list will have it."""
     INTERNAL = "internal"
     """Not sent: this code failed on it."""
 
@@ -60,6 +71,8 @@ class Outcome:
     """Calls left in the period, of `X-RateLimit-Remaining`."""
     reset_s: float | None = None
     """Seconds until there are new ones, of `X-RateLimit-Reset`; on 429 else of `Retry-After`."""
+    uuid: str = ""
+    """The id that Datadog gave to what was created."""
 
 
 def build_request(
@@ -67,28 +80,37 @@ def build_request(
     *,
     opening: Mapping[str, Any],
     adjustment: Mapping[str, Any],
+    uuid: str = "",
     base_url: str,
     api_key: str,
     app_key: str | None,
 ) -> httpx.Request:
-    """The call that states this envelope: a failure made to match its opening, a deployment adjusted."""
-    body = envelope.body
-    if body is not None and envelope.method == "POST" and (opening or adjustment):
-        attributes = as_opened(envelope.attributes, opening) if opening else adjusted(envelope.attributes, adjustment)
-        body = {"data": {**body["data"], "attributes": attributes}}
+    """The call that states this envelope, as `call_of` makes it of what the ledger knows."""
+    call = call_of(envelope, opening=opening, adjustment=adjustment, uuid=uuid)
+    needs_app_key = call.method != "POST" or is_incident(envelope)
+    return _request(call, base_url=base_url, api_key=api_key, app_key=app_key if needs_app_key else None)
+
+
+def incidents_request(offset: int, *, base_url: str, api_key: str, app_key: str | None) -> httpx.Request:
+    """One page of the list of incidents, of PAGE or fewer."""
+    path = f"{INCIDENTS}?page[size]={PAGE}&page[offset]={offset}"
+    return _request(Call("GET", path, None), base_url=base_url, api_key=api_key, app_key=app_key)
+
+
+def _request(call: Call, *, base_url: str, api_key: str, app_key: str | None) -> httpx.Request:
     headers = {
         "DD-API-KEY": api_key,
         "Accept": "application/json",
         "Accept-Encoding": "identity",
         "User-Agent": f"dora-bridge/{__version__}",
     }
-    if envelope.method != "POST" and app_key:
+    if app_key:
         headers["DD-APPLICATION-KEY"] = app_key
     content = None
-    if body is not None:
+    if call.body is not None:
         headers["Content-Type"] = "application/json"
-        content = json.dumps(body, separators=(",", ":")).encode()
-    return httpx.Request(envelope.method, base_url + envelope.path, headers=headers, content=content)
+        content = json.dumps(call.body, separators=(",", ":")).encode()
+    return httpx.Request(call.method, base_url + call.path, headers=headers, content=content)
 
 
 def judge(method: str, answer: httpx.Response | httpx.TransportError) -> Outcome:
@@ -117,6 +139,20 @@ def judge(method: str, answer: httpx.Response | httpx.TransportError) -> Outcome
         # our own POST may not have arrived everywhere yet: `patience` gives it a few delayed tries
         return Outcome(Verdict.ERRORED, Reason.NOT_FOUND, status, said, **_limits(answer))
     return Outcome(Verdict.REJECTED, Reason.INVALID, status, said, **_limits(answer))
+
+
+def judge_creation(answer: httpx.Response | httpx.TransportError) -> Outcome:
+    """What the answer to the creation of an incident means: without its id, it is not known which one it is."""
+    outcome = judge("POST", answer)
+    if outcome.verdict is not Verdict.DELIVERED or not isinstance(answer, httpx.Response):
+        return outcome
+    try:
+        uuid = answer.json()["data"]["id"]
+    except (ValueError, LookupError, TypeError):
+        uuid = None
+    if not (isinstance(uuid, str) and uuid):
+        return replace(outcome, verdict=Verdict.ERRORED, reason=Reason.UNNAMED)
+    return replace(outcome, reason=Reason.OK, uuid=uuid)
 
 
 def _limits(answer: httpx.Response) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _WHAT = {
     Reason.NETWORK: "failing",
 }
 """What an outcome says about the destination; every other one says that it works."""
-_SAYS_NOTHING = (Reason.INTERNAL, Reason.DEPLOYMENT_PENDING)
+_SAYS_NOTHING = (Reason.INTERNAL, Reason.DEPLOYMENT_PENDING, Reason.INCIDENT_PENDING)
 _BETWEEN_OKS_S = 1.0
 
 

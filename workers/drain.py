@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from bridge import metrics
 from bridge.envelope import Envelope
+from bridge.incident_management import creates, is_incident, needs_uuid
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of
 from bridge.logs import log
 from bridge.wakeup import SLICE_S
@@ -29,6 +30,7 @@ from workers.conclusion import conclude
 from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
 from workers.destination import Destination, Report, Standing
+from workers.incidents import Incidents
 
 WINDOW = 4
 """Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
@@ -59,17 +61,21 @@ class Drain:
         destination: Destination,
         courier: Courier,
         build: Callable[[Head], httpx.Request],
+        incidents: Incidents,
         *,
         owner: str,
         concurrency: int,
         unsettled: list[Settlement],
+        sample_percent: float = 0.0,
     ) -> None:
         self._ledger = ledger
         self._destination = destination
         self._courier = courier
         self._build = build
+        self._incidents = incidents
         self._owner = owner
         self._unsettled = unsettled
+        self._sample_percent = sample_percent
         self._concurrency = concurrency
         self._window = WINDOW * concurrency
         self._leases: dict[int, float] = {}
@@ -216,11 +222,7 @@ class Drain:
     async def _send(self, head: Head, probe: bool) -> None:
         started = time.perf_counter()
         try:
-            if await self._is_pending(head.envelope):
-                outcome = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
-            else:
-                answer = await self._courier.send(self._build(head), lambda: self._is_ours(head))
-                outcome = judge(head.envelope.method, answer)
+            outcome = await self._attempt(head)
         except (RedisError, OSError, NoLongerOurs):
             return  # the event is still in the ledger, and untouched: whoever holds the lane then sends it
         except Exception as error:  # noqa: BLE001 - an event this code fails on must not stop the others
@@ -236,6 +238,19 @@ class Drain:
             self._free_until[_calls(head)] = 0.0  # what was granted before is not known to hold any more
         elif not self._closing:
             self._start_ready()
+
+    async def _attempt(self, head: Head) -> Outcome:
+        """Sends it, unless it has to wait for something else."""
+        envelope = head.envelope
+        if await self._is_pending(envelope):
+            return Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
+        if needs_uuid(envelope) and not head.uuid:
+            return Outcome(Verdict.ERRORED, Reason.INCIDENT_PENDING)
+        if creates(envelope):
+            return await self._incidents.create(head, lambda: self._is_ours(head))
+        request = self._build(head)
+        answer = await self._courier.send(request, lambda: self._is_ours(head), repeatable=not is_incident(envelope))
+        return judge(request.method, answer)
 
     async def _is_pending(self, envelope: Envelope) -> bool:
         """Whether it has to wait for the deployments it is about."""
@@ -258,10 +273,10 @@ class Drain:
             for family in FAMILIES:
                 if reports := [_report(one) for one in done if _calls(one.head) == family]:
                     standings[family] = await self._destination.report(family, reports)
-            settlements = _concluded(done, standings)
+            settlements = _concluded(done, standings, self._sample_percent)
             lost, heads = await self._ledger.settle(self._owner, settlements)
         except BaseException:
-            self._unsettled += _concluded(done, standings)
+            self._unsettled += _concluded(done, standings, self._sample_percent)
             raise
         for one, settlement in zip(done, settlements, strict=True):
             _tell(one, settlement)
@@ -329,7 +344,7 @@ def _report(done: _Done) -> Report:
     return Report(done.outcome, done.head.key, done.probe, done.took_ms)
 
 
-def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing]) -> list[Settlement]:
+def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing], sample_percent: float) -> list[Settlement]:
     return [
         conclude(
             one.head,
@@ -338,6 +353,7 @@ def _concluded(done: Sequence[_Done], standings: Mapping[str, Standing]) -> list
             took_ms=one.took_ms,
             now_ms=time.time_ns() // 1_000_000,
             jitter=random.random(),  # noqa: S311 - spreads retries
+            sample_percent=sample_percent,
         )
         for one in done
     ]

@@ -11,12 +11,14 @@ MOST_TRIES = 30
 NOT_FOUND_S = (2.0, 10.0, 60.0, 300.0)
 """A PATCH or DELETE whose record Datadog does not know (yet)."""
 PENDING_S = (5.0, 30.0, 120.0, 600.0)
-"""A PATCH that waits for its deployment to be reported: for as long as `PATIENCE_S`, if need be."""
+"""A statement that waits for its deployment to be reported, or its incident to be created: for as long as
+`PATIENCE_S`, if need be."""
 PATIENCE_S = 48 * 3600.0
 
 _SCHEDULES = {
     Reason.NOT_FOUND: (NOT_FOUND_S, len(NOT_FOUND_S) + 1),
     Reason.DEPLOYMENT_PENDING: (PENDING_S, 1_000_000),
+    Reason.INCIDENT_PENDING: (PENDING_S, 1_000_000),
 }
 
 

@@ -29,14 +29,18 @@ from bridge import redis_url
 from bridge.dead_letters import DeadLetters
 from bridge.errors import ConfigurationError
 from bridge.ledger import Head, Ledger, Settlement
+from bridge.links import Links
 from bridge.logs import log
 from bridge.settings import Settings
 from bridge.wakeup import DRAIN, QUEUE, Doorbell
+from workers import linker
 from workers.courier import Courier
-from workers.datadog import build_request
+from workers.datadog import build_request, incidents_request
 from workers.destination import Destination
 from workers.drain import Drain
+from workers.incidents import Incidents
 from workers.readback import FIRST_LOOK_S, ReadBack
+from workers.redelivery import TRY_S, Redelivery
 
 SWEEP_S = 1.0
 WATCH_S = 0.25
@@ -60,6 +64,7 @@ class Process:
         environment = settings.environment
         if environment.api_key is None:
             raise ConfigurationError("DD_API_KEY: the worker needs Datadog's API key")
+        settings.check_application_key()
         self._settings = settings
         self._api_key = environment.api_key.get_secret_value()
         self._app_key = environment.app_key.get_secret_value() if environment.app_key else None
@@ -82,9 +87,12 @@ class Process:
             (SETTLE_S, self._settle_rest),
             (SWEEP_S, self._sweep),
             (PRUNE_S, self._dead_letters.prune),
+            (linker.ROUND_S, self._linker.round),
         ]
         if self._readback is not None:
             rounds.append((FIRST_LOOK_S / 2, self._readback.round))
+        if self._redelivery.is_on:
+            rounds.append((TRY_S, self._redelivery.round))
         self._rounds = [asyncio.run_coroutine_threadsafe(self._every(*one), self._loop) for one in rounds]
         log("process.started", worker=self._name, datadog=self._settings.datadog_url)
 
@@ -122,8 +130,17 @@ class Process:
         self._dead_letters = DeadLetters(redis, self._settings.configuration.retention)
         self._bell = Doorbell(redis)
         self._destination = Destination(redis)
+        self._linker = linker.Linker(
+            Links(redis, self._settings.configuration.retention),
+            self._ledger,
+            self._bell,
+            configuration=self._settings.configuration,
+            endpoints=self._settings.endpoints,
+            application_key=self._settings.application_key,
+        )
         self._courier = Courier(environment.concurrency)
         self._looker = Courier(1)
+        self._redelivery = Redelivery(redis, self._settings)
         self._readback = None
         if self._app_key is not None:
             keys = {"api_key": self._api_key, "app_key": self._app_key}
@@ -143,9 +160,15 @@ class Process:
             head.envelope,
             opening=head.opening,
             adjustment=head.adjustment,
+            uuid=head.uuid,
             base_url=self._settings.datadog_url,
             api_key=self._api_key,
             app_key=self._app_key,
+        )
+
+    def _page_of_incidents(self, offset: int) -> httpx.Request:
+        return incidents_request(
+            offset, base_url=self._settings.datadog_url, api_key=self._api_key, app_key=self._app_key
         )
 
     async def _drain(self) -> None:
@@ -156,9 +179,11 @@ class Process:
             self._destination,
             self._courier,
             self._build,
+            Incidents(self._ledger, self._courier, self._build, self._page_of_incidents),
             owner=f"{self._name}-{secrets.token_hex(3)}",
             concurrency=self._settings.environment.concurrency,
             unsettled=self._unsettled,
+            sample_percent=self._settings.configuration.read_back.sample_percent if self._app_key else 0.0,
         )
         await drain.run(self._stopping, self._alive_now)
         if not self._stopping.is_set() and await self._ledger.sweep():

@@ -1,6 +1,7 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
 -- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes, and
--- what linking remembers of it, its sender's history, number in it, '1' for a catch-up, and the id of the note it cures.
+-- what linking remembers of it: text and service of a deployment, the rest as JSON; its sender's history, number and
+-- role in it, and the id of the note it cures.
 -- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
 local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local P = 'dora:'
@@ -29,6 +30,9 @@ local function note(id, state, json, received, raw_id, raw, reason)
     if state == 'dead_lettered' then
       redis.call('ZADD', P .. 'dead', now, id)
       keep_raw(raw_id, raw, dead_ttl)
+    elseif not reason then
+      -- a rule had to do with it: `rules diff` shows what another one would make of it
+      keep_raw(raw_id, raw, raw_ttl)
     end
   end
   return state
@@ -72,14 +76,36 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
   return again and 'redriven' or 'accepted'
 end
 
--- What linking has to know of it; see timeline.py. `dora:linking` counts, so that nothing said meanwhile is missed.
-local function remember(traces)
+-- An env that neither a rule nor the payload names is not guessed: a person has to see that it is missing.
+local function guard_env(fact, id, is_missing)
+  local envless = P .. 'envless:' .. fact
+  if not is_missing then return redis.call('ZREM', envless, id) end
+  redis.call('ZADD', envless, now, id)
+  redis.call('ZREMRANGEBYSCORE', envless, '-inf', now - events_ttl * 1000)
+  redis.call('EXPIRE', envless, events_ttl)
+end
+
+-- What linking has to know of a statement; see timeline.py. `dora:linking` counts, so that nothing said meanwhile is
+-- missed. A service that never had an incident needs no look, but for what has to be forgotten.
+local FORGET_FROM = 1000
+
+local function remember_deployment(id, text, service)
+  local deployments = P .. 'deployments:' .. service
+  redis.call('HSET', deployments, id, text)
+  redis.call('EXPIRE', deployments, memory_ttl)
+  if string.find(text, '^[^|]*|[^|]*|[^|]*|$') then guard_env('deployment', id, true) end
+  if redis.call('EXISTS', P .. 'incidents:' .. service) == 1 or redis.call('HLEN', deployments) > FORGET_FROM then
+    redis.call('ZINCRBY', P .. 'linking', 1, service)
+  end
+end
+
+local function remember(traces, is_sent)
   for _, trace in ipairs(cjson.decode(traces)) do
     local kind, id, at, text, service = unpack(trace)
     local services = {}
-    if kind == 'deployment' then
-      redis.call('HSET', P .. 'deployments:' .. service, id, text)
-      redis.call('EXPIRE', P .. 'deployments:' .. service, memory_ttl)
+    if kind == 'undeployed' then
+      redis.call('HDEL', P .. 'deployments:' .. service, id)
+      guard_env('deployment', id, false)
       services = {service}
     elseif kind == 'verdict' then
       redis.call('SET', P .. 'verdict:' .. id, text, 'EX', memory_ttl)
@@ -89,11 +115,14 @@ local function remember(traces)
         redis.call('HSETNX', incident, 'first', text)
         redis.call('HSET', incident, 'last', text)
       elseif redis.call('EXISTS', incident) == 1 then
-        redis.call('HSET', incident, 'withdrawn', text)
+        redis.call('HSET', incident, kind, text)
       end
       redis.call('EXPIRE', incident, memory_ttl)
       local first = redis.call('HGET', incident, 'first')
-      services = first and cjson.decode(first).services or {}
+      first = first and cjson.decode(first) or {}
+      services = first.services or {}
+      if kind == 'withdrawn' then guard_env('failure', id, false) end
+      if kind == 'incident' and is_sent and not first.explicit then guard_env('failure', id, not first.env) end
       for _, one in ipairs(services) do
         redis.call('ZADD', P .. 'incidents:' .. one, 'NX', at, id)
         redis.call('EXPIRE', P .. 'incidents:' .. one, memory_ttl)
@@ -104,17 +133,23 @@ local function remember(traces)
 end
 
 local latest = {}
-local FIELDS = 18
+local FIELDS = 20
 for i = 5, #ARGV, FIELDS do
-  local traces, history, number, is_catch_up, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+  local deployed, service, traces, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
   number = tonumber(number)
   local answer
-  local reported = is_catch_up == '1' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
+  local reported = role == 'missed' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
   if reported and reported >= number then
     answer = 'known'
   else
     answer = record(unpack(ARGV, i, i + 12))
-    if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'ignored') then remember(traces) end
+    if deployed ~= '' and (answer == 'accepted' or answer == 'redriven') then
+      remember_deployment(ARGV[i], deployed, service)
+      if answer == 'redriven' and not string.find(deployed, '|$') then guard_env('deployment', ARGV[i], false) end
+    end
+    if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'ignored') then
+      remember(traces, answer ~= 'ignored')
+    end
     if history ~= '' then latest[history] = math.max(latest[history] or number, number) end
   end
   answers[#answers + 1] = answer

@@ -19,6 +19,8 @@ local function may_be_known(id, key, lane)
 end
 
 local function is_late(id, fact, rank, key, lane)
+  -- what changes or ends an incident of Incident Management cannot have been sent without the id that Datadog gave it
+  if string.sub(key, 1, 9) == 'incident:' and redis.call('HEXISTS', P .. 'fact:' .. fact, 'uuid') == 0 then return false end
   local said = redis.call('HGETALL', P .. 'fact:' .. fact)
   for i = 1, #said, 2 do
     local other = string.match(said[i], '^said:(.*)$')
@@ -59,7 +61,11 @@ local function redrive(id, fact, rank, lane, key, old_key, order, received, need
   redis.call('ZREM', P .. 'settled', id)
   redis.call('ZADD', P .. 'waiting', received, id)
   redis.call('ZADD', P .. 'queue:' .. key, order, id)
-  if not redis.call('ZSCORE', P .. 'hand:' .. lane, key) then redis.call('ZADD', P .. 'lane:' .. lane, 'NX', clock_ms(), key) end
+  if not redis.call('ZSCORE', P .. 'hand:' .. lane, key) then
+    -- as the first of its key it need not wait for as long as what comes after it was to
+    local is_first = redis.call('ZRANGE', P .. 'queue:' .. key, 0, 0)[1] == id
+    redis.call('ZADD', P .. 'lane:' .. lane, is_first and 'LT' or 'NX', clock_ms(), key)
+  end
   wake = wake or redis.call('EXISTS', P .. 'lease:' .. lane) == 0
   return 'redriven'
 end

@@ -32,7 +32,11 @@ local function finish(key, id, state, line, ttl)
   redis.call('ZREM', P .. 'queue:' .. key, id)
   redis.call('ZREM', P .. 'waiting', id)
   redis.call('ZADD', P .. 'settled', received, id)
-  if string.find(line, '"reason":"delayed"', 1, true) then redis.call('ZADD', P .. 'delayed', now + 60000, id) end
+  -- the sample must not outgrow what reading back may ask Datadog for
+  if string.find(line, '"reason":"delayed"', 1, true)
+      or (string.find(line, '"sampled":true', 1, true) and redis.call('ZCARD', P .. 'lookups') < 1000) then
+    redis.call('ZADD', P .. 'lookups', now + 60000, id)
+  end
   redis.call('EXPIRE', P .. 'story:' .. id, ttl)
   redis.call('EXPIRE', P .. 'event:' .. id, ttl)
   if state == 'dead_lettered' then

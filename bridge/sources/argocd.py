@@ -4,7 +4,7 @@ Requests: https://argo-cd.readthedocs.io/en/stable/operator-manual/notifications
 signed, a token in a header is all). Fields: argoproj/argo-cd, pkg/apis/application/v1alpha1/types.go.
 
     deployed   Succeeded and Healthy    a deployment; of a rollback also a change failure of what it undid
-    degraded   Succeeded and Degraded   a change failure of the last deployment
+    degraded   Succeeded and Degraded   a change failure of the last deployment, which may not have been reported
     failed     Failed or Error          ignored: nothing was deployed
     other      anything else            ignored; so is a success without health: nobody has assessed it yet
 
@@ -15,7 +15,8 @@ Bodies are what the user's template renders. Two are read; `origins` name fields
 
 Argo CD writes a history entry for every sync that succeeded, rollbacks included, but not for dry runs and
 partial syncs (of selected resources, or self-healing). So one history entry is one deployment, which has its
-id and times from there, whatever operation came later.
+id and times from there, whatever operation came later. A notification that was lost is never sent again, but the
+next one carries the last ten entries: those that are newer than the last one the ledger knows are reported too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import from_json
 
-from bridge.dora import ChangeFailure, Deployment, Fact, Git
+from bridge.dora import ChangeFailure, Deployment, Fact, Git, History
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id, one_of_several
 from bridge.payload import Found, Items, Many, Maybe, Object, Part, Stripped, Text, Time, as_tags, fields_of
@@ -201,19 +202,25 @@ def translate(event: Notification, context: Context) -> Translation:
 
     deployed = _deployed(event)
     skips = context.options.redeploys == "skip"
+    missed = list(_missed(event, context.options, subject, deployed, skips=skips))
+    facts: list[Fact]
     if condition == "degraded":
         failed = _identified(_first_of_the_same(deployed) if skips else deployed[-1])
-        return Translation(facts=list(_change_failures(subject, failed)), traits=traits)
+        at = event.health.lastTransitionTime or failed.sync.deployed_at or event.operation.finished_at
+        facts = [*_change_failures(subject, failed, at=at), *missed]
+        if _has_times(failed) or (event.operation.finished_at is not None and failed.place == "operation"):
+            facts = [*_deployments(event, context.options, subject, failed, role="implied"), *facts]
+        return Translation(facts=facts, traits=traits)
 
     last = _identified(deployed[-1])
     if skips and len(deployed) > 1 and last.sync.deploys_the_same_as(deployed[-2].sync):
-        return nothing("the same revision was synced again", traits)
+        return Translation(facts=missed, ignored="the same revision was synced again", traits=traits)
 
     undone = _undone(deployed)
-    facts: list[Fact] = [*_deployments(event, context.options, subject, last, is_rollback=undone is not None)]
+    facts = [*_deployments(event, context.options, subject, last, is_rollback=undone is not None)]
     if undone:
         facts += _change_failures(subject, undone, remedied_by=last)
-    return Translation(facts=facts, traits=traits)
+    return Translation(facts=[*facts, *missed], traits=traits)
 
 
 # ---- which sync of the history
@@ -299,8 +306,43 @@ class _Subject:
         return identifier, f"application.uid and {deployed.place}.{field}"
 
 
+def _missed(
+    event: Notification, options: ArgoCDOptions, subject: _Subject, deployed: Sequence[_Deployed], *, skips: bool
+) -> Iterator[Deployment]:
+    """What came before in the history, newest first: reported where the ledger knows an older entry, and none newer.
+
+    Annotations, images, hydrator and health are of today: what they say of a version is not said of these.
+    """
+    annotations = _without_version(event.application.annotations)
+    then = event.model_copy(
+        update={
+            "application": event.application.model_copy(update={"annotations": annotations}),
+            "health": Health(),
+            "images": (),
+            "operation": Operation(),
+            "hydrated": Hydrated(),
+        }
+    )
+    for earlier, one in reversed(list(pairwise([None, *deployed[:-1]]))):
+        if one is None or one.sync.id is None or not _has_times(one):
+            continue
+        if skips and earlier is not None and one.sync.deploys_the_same_as(earlier.sync):
+            continue
+        yield from _deployments(then, options, subject, one, role="missed")
+
+
+def _has_times(deployed: _Deployed) -> bool:
+    return deployed.sync.started_at is not None and deployed.sync.deployed_at is not None
+
+
 def _deployments(
-    event: Notification, options: ArgoCDOptions, subject: _Subject, deployed: _Deployed, *, is_rollback: bool
+    event: Notification,
+    options: ArgoCDOptions,
+    subject: _Subject,
+    deployed: _Deployed,
+    *,
+    is_rollback: bool = False,
+    role: Literal["", "implied", "missed"] = "",
 ) -> Iterator[Deployment]:
     """The deployment, once for each of the services."""
     sync = deployed.sync
@@ -319,9 +361,14 @@ def _deployments(
     by = sync.initiated_by if sync.initiated_by.username or sync.initiated_by.automated else operation.initiated_by
     if is_rollback and not by.automated:
         # a rollback by hand leaves the Application as it is: this is still said of the version it undid
-        annotations = {key: value for key, value in annotations.items() if key not in _SAID_OF_A_VERSION}
+        annotations = _without_version(annotations)
     custom_tags = _custom_tags(event.application, by)
     git = _git(event, sync, annotations, options)
+    name = fact_id("argo", subject.uid, instance=subject.instance)
+    if sync.id is None:  # a numbering of its own
+        history = History(f"{name}-t", started_at // SECOND, role)
+    else:
+        history = History(name, sync.id, role)
     for service in subject.services:
         found: Found = {
             "id": subject.id_of(deployed, service),
@@ -333,11 +380,11 @@ def _deployments(
             "team": _team(event.application),
             "git": git,
         }
-        yield Deployment(**fields_of(found), custom_tags=custom_tags)
+        yield Deployment(**fields_of(found), custom_tags=custom_tags, history=history)
 
 
 def _change_failures(
-    subject: _Subject, failed: _Deployed, remedied_by: _Deployed | None = None
+    subject: _Subject, failed: _Deployed, remedied_by: _Deployed | None = None, at: int | None = None
 ) -> Iterator[ChangeFailure]:
     for service in subject.services:
         found: Found = {
@@ -347,7 +394,7 @@ def _change_failures(
             "remediation_id": subject.id_of(remedied_by, service) if remedied_by else (None, ""),
             "remediation_type": ("rollback" if remedied_by else None, ""),
         }
-        yield ChangeFailure(**fields_of(found))
+        yield ChangeFailure(**fields_of(found), at=at)
 
 
 # ---- their fields
@@ -421,6 +468,10 @@ def _finish(deployed: _Deployed, health: Health, operation: Operation) -> tuple[
 
 
 _SAID_OF_A_VERSION = {"dora-bridge/version", "dora-bridge/commit-sha", "dora-bridge/repository-url"}
+
+
+def _without_version(annotations: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {key: value for key, value in annotations.items() if key not in _SAID_OF_A_VERSION}
 
 
 def _git(
@@ -652,6 +703,9 @@ def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
         return None
 
 
+_MATCHABLE = frozenset({"application", "repository", "branch", "environment", "service", "team", "labels"})
+
+
 SOURCE = Source(
     name="argocd",
     scheme=SharedToken(),
@@ -660,5 +714,6 @@ SOURCE = Source(
     translate=translate,
     delivery_id=delivery_id,
     headers=lambda body, kind: {"content-type": "application/json"},
+    matchable=lambda options: dict.fromkeys(("deployed", "degraded"), _MATCHABLE),
     options=ArgoCDOptions,
 )

@@ -7,6 +7,8 @@ Signature: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook
     workflow_run        completed with success     Deployment, if `deployments_from` lists it
     release             published                  Deployment, if `deployments_from` lists it
     issues              opened, labeled, closed    Failure, if `failures_from` lists it
+                        edited, labeled            the open failure again with its new title or severity, by options
+                        labeled not-a-change       no deployment is to be blamed for it; unlabeled: one may be
     any other           ping, push, …              ignored
 
 GitHub adds states, actions and fields over time, and leaves out or nulls most of what it documents.
@@ -18,19 +20,20 @@ import hashlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, StrictBool
 from pydantic_core import from_json
 
-from bridge.dora import ChangeFailure, Deployment, Failure, Git
+from bridge.dora import NOT_A_CHANGE_TAG, SEND_AS, ChangeFailure, Deployment, Failure, Git, SendAs
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
 from bridge.payload import Found, Items, Maybe, Object, Part, StrippedOrNumber, Text, Time, as_tags, fields_of
 from bridge.severity import severity
 from bridge.signatures import HmacSha256
-from bridge.source import Context, Options, Source, Translation, first, nothing
+from bridge.source import API_URL, NOT_A_CHANGE, Context, Mark, Options, Source, Translation, first, nothing
 
 # ---- what we read of the payloads, in GitHub's words
 
@@ -166,13 +169,25 @@ class Issue(Part):
     pull_request: Any = None
     """Not null if the issue is a pull request."""
     created_at: Time = None
+    updated_at: Time = None
     closed_at: Time = None
+
+
+class Changes(Part):
+    title: Any = None
+    """Not null if the title was changed."""
 
 
 class IssuesEvent(Part):
     action: Text = None
     issue: Issue
+    label: Object[Label] = Label()
+    """The label that this is about."""
+    changes: Object[Changes] = Changes()
     repository: Repository
+
+
+HOOK = r"^(repos/[\w.-]+/[\w.-]+/hooks/\d+|orgs/[\w.-]+/hooks/\d+|app/hook)$"
 
 
 class GitHubOptions(Options):
@@ -186,6 +201,23 @@ class GitHubOptions(Options):
     failures_from: tuple[Literal["issues"], ...] = Field((), description="Events that are failures")
     incident_labels: tuple[str, ...] = Field(
         ("incident",), description="With issues: labels, any of which makes one a failure; case is ignored"
+    )
+    priority_updates: Literal["ignore", "send"] = Field(
+        "ignore", description="Whether a label like sev-1 that comes later is sent as the severity of the open failure"
+    )
+    title_updates: Literal["ignore", "send"] = Field(
+        "ignore", description="Whether a changed title is sent as the title of the open failure"
+    )
+    send_as: SendAs = Field("failure", description=SEND_AS)
+    hooks: tuple[Annotated[str, Field(pattern=HOOK)], ...] = Field(
+        (),
+        description="Hooks whose failed deliveries are asked for again, with a token: repos/acme/shop/hooks/123,"
+        " orgs/acme/hooks/4 or app/hook",
+    )
+    api_url: str = Field(
+        "https://api.github.com",
+        pattern=API_URL,
+        description="Where catching up finds the API; of an Enterprise Server https://HOST/api/v3",
     )
 
 
@@ -355,7 +387,9 @@ def _release(event: ReleaseEvent, context: Context) -> Translation:
 def _issues(event: IssuesEvent, context: Context) -> Translation:
     issue, repository = event.issue, event.repository
     labels = tuple(label.name for label in issue.labels if label.name)
-    if event.action not in ("opened", "labeled", "closed"):
+    is_renamed = event.action == "edited" and event.changes.title is not None
+    is_marked = event.action in ("labeled", "unlabeled") and _is_no_change([event.label.name or ""])
+    if event.action not in ("opened", "labeled", "closed") and not is_renamed and not is_marked:
         return nothing("only an issue that is opened, labeled or closed says something about a failure")
     if issue.pull_request is not None:
         return nothing("a pull request is no failure")
@@ -384,14 +418,43 @@ def _issues(event: IssuesEvent, context: Context) -> Translation:
         "git": _git(root_cause, "issue.body", repository),
     }
     # an issue may be reopened and closed again: the last closing counts
-    failure = Failure(**fields_of(found), revision=closed_at or 0)
+    failure = Failure(
+        **fields_of(found),
+        custom_tags=(NOT_A_CHANGE_TAG,) if _is_no_change(labels) else (),
+        revision=closed_at or 0,
+        send_as=context.options.send_as,
+    )
     traits = {
         "repository": repository.full_name,
         "environment": environments or failure.env,
         "labels": labels,
         "service": failure.services,
     }
+    if is_marked:
+        mark = Mark(failure.id, is_set=event.action == "labeled")
+        facts = [failure] if mark.is_set else []  # it may be the first that is heard of the issue
+        return Translation(facts, ignored="" if facts else "a label was taken off", traits=traits, mark=mark)
+    if is_renamed and context.options.title_updates == "ignore":
+        return nothing("changes of title are not sent (option title_updates)", traits)
+    if is_renamed and closed_at:
+        return nothing("the issue is closed: its title stays", traits)
+    if is_renamed:
+        return Translation([_changed(failure, issue, "title")], traits=traits)
+    is_ranked = event.action == "labeled" and _SEVERITY.match(event.label.name or "") is not None
+    if is_ranked and not closed_at and context.options.priority_updates == "send":
+        return Translation([_changed(failure, issue, "severity")], traits=traits)
     return Translation([failure], traits=traits)
+
+
+def _is_no_change(labels: Iterable[str]) -> bool:
+    return NOT_A_CHANGE in map(str.casefold, labels)
+
+
+def _changed(failure: Failure, issue: Issue, what: str) -> Failure:
+    """The open failure again, if it was reported."""
+    updated_at, _ = _needed((issue.updated_at, "issue.updated_at"))
+    unknown = f"its {what} changed, but it was not reported as a failure"
+    return replace(failure, revision=updated_at, only_if_open=unknown)
 
 
 _SEVERITY = re.compile(r"(?:sev|p)[\s_-]*[1-5](?!\w)", re.IGNORECASE)
@@ -523,6 +586,20 @@ def _kind_of(body: bytes) -> str | None:
     return next((kind for key, kind in _KIND_OF_KEY.items() if isinstance(keys, dict) and key in keys), None)
 
 
+_ALWAYS = {"repository", "environment", "service"}
+_MATCHABLE = {
+    "deployment_status": frozenset(_ALWAYS | {"workflow", "branch", "team"}),
+    "workflow_run": frozenset(_ALWAYS | {"workflow", "branch"}),
+    "release": frozenset(_ALWAYS),
+    "issues": frozenset(_ALWAYS | {"labels"}),
+}
+
+
+def matchable(options: GitHubOptions) -> Mapping[str, frozenset[str]]:
+    """The kinds that the options ask for."""
+    return {kind: _MATCHABLE[kind] for kind in (*options.deployments_from, *options.failures_from)}
+
+
 SOURCE = Source(
     name="github",
     scheme=HmacSha256("x-hub-signature-256", "sha256="),
@@ -536,5 +613,6 @@ SOURCE = Source(
     translate=translate,
     delivery_id=delivery_id,
     headers=headers,
+    matchable=matchable,
     options=GitHubOptions,
 )

@@ -8,6 +8,8 @@ they cannot sign, only add headers: https://docs.opsgenie.com/v1.0/docs/webhook-
     Close            it closes, at `alert.updatedAt`
     Delete           the same, with the tag `closed_by:delete`, if it was open
     UpdatePriority   ignored; with an option, the open failure again with its new severity
+    UpdateMessage    ignored; with an option, the open failure again with its new title
+    AddTags          the tag not-a-change: no deployment is to be blamed for it; RemoveTags: one may be
     any other        ignored
 
 Most alerts are no failures: those count that have a priority or a tag of `failures_from`. So does, whatever
@@ -21,13 +23,13 @@ of a failure still closes one if its opening was reported, and only then.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bridge.dora import Failure, SendAs
+from bridge.dora import NOT_A_CHANGE_TAG, SEND_AS, Failure, SendAs
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
 from bridge.payload import (
@@ -45,7 +47,7 @@ from bridge.payload import (
 )
 from bridge.severity import severity
 from bridge.signatures import SharedToken
-from bridge.source import Context, Options, Source, Traits, Translation, first, nothing
+from bridge.source import NOT_A_CHANGE, Context, Mark, Options, Source, Traits, Translation, first, nothing
 from bridge.times import OptionalEpoch
 
 
@@ -80,6 +82,9 @@ class Alert(Part):
     """Sent in nanoseconds, beyond what a float holds."""
     priority: Maybe[Priority] = None
     tags: Items[StrippedOrNumber] = ()
+    addedTags: TextOrNumber = None
+    """Separated by commas, like the next."""
+    removedTags: TextOrNumber = None
     details: Annotated[Object[dict[str, Item[StrippedOrNumber]]], AfterValidator(_in_lower_case)] = Field({})
     """What people and integrations add; keys in lower case."""
     entity: TextOrNumber = None
@@ -121,7 +126,16 @@ class OpsgenieOptions(Options):
     priority_updates: Literal["ignore", "send"] = Field(
         "ignore", description="Whether a changed priority is sent as the severity of the open failure"
     )
-    send_as: SendAs = Field("failure", description="failure, or legacy_incident: Datadog's older endpoint")
+    title_updates: Literal["ignore", "send"] = Field(
+        "ignore", description="Whether a changed message is sent as the title of the open failure"
+    )
+    send_as: SendAs = Field("failure", description=SEND_AS)
+
+    @property
+    def named_services(self) -> tuple[tuple[str, str], ...]:
+        impacted = ((one, f"services.{id_}") for id_, services in self.services.items() for one in services)
+        by_default = ((one.service, f"integrations.{id_}") for id_, one in self.integrations.items() if one.service)
+        return (*impacted, *by_default)
 
 
 _NOT_COUNTED = "neither its priority nor its tags count as a failure (option failures_from)"
@@ -144,10 +158,19 @@ def translate(event: AlertAction, context: Context) -> Translation:
             closing = _close(failure, alert, "it was deleted, but not reported as a failure before")
             closing = replace(closing, custom_tags=(*closing.custom_tags, "closed_by:delete"))
             return Translation(facts=(closing,), traits=traits)
+        case "AddTags" | "RemoveTags":
+            is_set = event.action == "AddTags"
+            changed = (alert.addedTags if is_set else alert.removedTags) or ""
+            if not _is_no_change(changed.split(",")):
+                return nothing("changes of tags are not sent", traits)
+            return Translation(ignored="noted for linking", traits=traits, mark=Mark(failure.id, is_set))
         case "UpdatePriority" if options.priority_updates == "ignore":
             return nothing("changes of priority are not sent (option priority_updates)", traits)
-        case "UpdatePriority":
-            unknown = "its priority changed, but it was not reported as a failure"
+        case "UpdateMessage" if options.title_updates == "ignore":
+            return nothing("changes of title are not sent (option title_updates)", traits)
+        case "UpdatePriority" | "UpdateMessage":
+            what = "priority" if event.action == "UpdatePriority" else "title"
+            unknown = f"its {what} changed, but it was not reported as a failure"
             failure = replace(failure, revision=_updated_at(alert), only_if_open=unknown)
         case _ if not counts:
             return nothing(_NOT_COUNTED, traits)
@@ -160,6 +183,10 @@ def translate(event: AlertAction, context: Context) -> Translation:
             "team to the alert, or its integrationId to the option integrations"
         )
     return Translation(facts=(failure,), traits=traits)
+
+
+def _is_no_change(tags: Iterable[str]) -> bool:
+    return any(tag.strip().casefold() == NOT_A_CHANGE for tag in tags)
 
 
 def _is_failure(alert: Alert, wanted: FailuresFrom) -> bool:
@@ -211,7 +238,8 @@ def _open_failure(event: AlertAction, context: Context) -> Failure:
         "name": (alert.message, "alert.message"),
         "severity": (severity(alert.priority), "alert.priority"),
     }
-    return Failure(**fields_of(found), custom_tags=_tags(event), send_as=options.send_as)
+    marked = (NOT_A_CHANGE_TAG,) if _is_no_change(alert.tags) else ()
+    return Failure(**fields_of(found), custom_tags=(*_tags(event), *marked), send_as=options.send_as)
 
 
 def _close(failure: Failure, alert: Alert, only_if_open: str) -> Failure:
@@ -320,13 +348,26 @@ def headers(body: bytes, kind: str | None) -> dict[str, str]:
     return {"content-type": "application/json"}
 
 
+_MATCHABLE = frozenset({"service", "team", "environment", "labels"})
+
+
+def matchable(options: OpsgenieOptions) -> Mapping[str, frozenset[str]]:
+    """Changes of priority and title only if they are sent."""
+    updates = {"UpdatePriority": options.priority_updates, "UpdateMessage": options.title_updates}
+    sent = (action for action, wish in updates.items() if wish == "send")
+    return dict.fromkeys(("Create", "Close", "Delete", *sent), _MATCHABLE)
+
+
 SOURCE = Source(
     name="opsgenie",
     scheme=SharedToken(),
     kind=kind,
-    models=dict.fromkeys(("Create", "Close", "Delete", "UpdatePriority"), AlertAction),
+    models=dict.fromkeys(
+        ("Create", "Close", "Delete", "UpdatePriority", "UpdateMessage", "AddTags", "RemoveTags"), AlertAction
+    ),
     translate=translate,
     delivery_id=delivery_id,
     headers=headers,
+    matchable=matchable,
     options=OpsgenieOptions,
 )

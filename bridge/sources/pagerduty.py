@@ -6,7 +6,7 @@ Bodies, behaviour, signatures: https://github.com/PagerDuty/developer-docs, docs
     incident.triggered          a failure opens, at `created_at`
     incident.resolved           it closes, at the event's `occurred_at`: there is no `resolved_at`
       by merging it             it is withdrawn, as the other incident counts; without application key, closed
-    incident.reopened           another failure opens, at `reopened_at`
+    incident.reopened           another failure opens, at `reopened_at`; what was resolved stays so
     incident.priority_updated   ignored; with an option, the open failure again with its new severity
     any other                   ignored
 """
@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bridge.dora import Failure, SendAs, Withdrawal
+from bridge.dora import SEND_AS, Failure, SendAs, withdrawal
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
 from bridge.payload import Found, Items, Object, Part, Stripped, TextOrNumber, Time, as_tags, fields_of
@@ -92,12 +92,16 @@ class PagerDutyOptions(Options):
     priority_updates: Literal["ignore", "send"] = Field(
         "ignore", description="Whether a changed priority is sent as the severity of the open failure"
     )
-    send_as: SendAs = Field("failure", description="failure, or legacy_incident: Datadog's older endpoint")
+    send_as: SendAs = Field("failure", description=SEND_AS)
     api_url: str = Field(
         "https://api.pagerduty.com",
         pattern=API_URL,
         description="Where catching up finds the API; in the EU https://api.eu.pagerduty.com",
     )
+
+    @property
+    def named_services(self) -> tuple[tuple[str, str], ...]:
+        return tuple((one, f"services.{id_}") for id_, services in self.services.items() for one in services)
 
 
 _LEFT_OUT = "incidents of this urgency do not count as failures (option urgencies)"
@@ -116,9 +120,8 @@ def translate(webhook: Webhook, context: Context) -> Translation:
     left_out = incident.urgency in {"high", "low"} - set(options.urgencies)
 
     match event.event_type:
-        case "incident.resolved" if _is_merge(incident) and context.application_key:
-            withdrawal = Withdrawal(record_id=failure.id, origins={"record_id": failure.origins["id"]})
-            return Translation(facts=(withdrawal,), traits=traits)
+        case "incident.resolved" if _is_merge(incident) and (context.application_key or options.send_as == "incident"):
+            return Translation(facts=(withdrawal(failure),), traits=traits)
         case "incident.resolved":
             # a merge is no recovery: it only ends what was reported, and makes no failure of its own
             unreported = _LEFT_OUT if left_out else _MERGED if _is_merge(incident) else ""
@@ -247,6 +250,16 @@ def headers(body: bytes, kind: str | None) -> dict[str, str]:
     }
 
 
+_MATCHABLE = frozenset({"service", "team", "environment", "labels"})
+
+
+def matchable(options: PagerDutyOptions) -> Mapping[str, frozenset[str]]:
+    """Changes of priority only if they are sent."""
+    updates = ("incident.priority_updated",) if options.priority_updates == "send" else ()
+    kinds = ("incident.triggered", "incident.resolved", "incident.reopened", *updates)
+    return dict.fromkeys(kinds, _MATCHABLE)
+
+
 SOURCE = Source(
     name="pagerduty",
     scheme=HmacSha256("x-pagerduty-signature", "v1=", several=True),
@@ -257,6 +270,7 @@ SOURCE = Source(
     translate=translate,
     delivery_id=delivery_id,
     headers=headers,
+    matchable=matchable,
     options=PagerDutyOptions,
     retries_mismatch=True,  # it keeps events for 48 hours after a 5xx, but drops them after a 4xx
 )

@@ -13,16 +13,20 @@ from typing import Any
 
 import httpx
 import pytest
+from linked import DEPLOYMENT, happened, look
 from openapi_schema_validator import OAS31Validator
-from undelivered import closed, deployed, failed, github, heads, received, record, refused, settings, settle
+from undelivered import NOW, closed, deployed, failed, github, heads, received, record, refused, settings, settle
 
 from bridge import redis_url
 from bridge.access import COOKIE, SESSION_S, Access
 from bridge.admin import create_internal_app
+from bridge.corrections import statement
 from bridge.dead_letters import DeadLetters
+from bridge.dora import Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.intake import Delivery
-from bridge.ledger import Ledger
+from bridge.ledger import Entry, Ledger
+from bridge.links import Links
 from bridge.openapi import document
 from bridge.settings import Settings
 
@@ -60,7 +64,7 @@ async def inside(redis_server: PrivateRedis) -> AsyncIterator[Inside]:
         rung.append(1)
 
     def make(made: Settings | None = None, address: str = "10.0.0.1", **headers: str) -> httpx.AsyncClient:
-        app = create_internal_app(made or settings(), ledger, DeadLetters(redis), ring)
+        app = create_internal_app(made or settings(), ledger, DeadLetters(redis), Links(redis), ring)
         transport = httpx.ASGITransport(app, client=(address, 1))
         clients.append(httpx.AsyncClient(transport=transport, base_url="http://inside", headers=headers))
         return clients[-1]
@@ -242,6 +246,18 @@ async def test_every_answer_is_as_described(inside: Inside) -> None:
         _valid(one, "post", await inside.client.post(f"/admin/dead-letters/{ID}/redrive", json=body))
     for body in ({"filter": {}, "dry_run": True}, {"filter": {"service": "chekout"}}, {}, {"filter": {"servce": "x"}}):
         _valid(many, "post", await inside.client.post(many, json=body))
+    await record(inside.ledger, deployed(4, version=None, service="cart", env=None))
+    for number in (5, 6):
+        await happened(inside.ledger, number, services=("cart",), env="production" if number == 5 else None)
+    await look(Links(inside.redis), "cart")
+    _valid("/admin/status", "get", await inside.client.get("/admin/status"))
+    for asked in ({}, {"status": "no_link", "limit": 1}, {"status": "x"}):
+        _valid("/admin/links", "get", await inside.client.get("/admin/links", params=asked))
+    for word in ("apply", "reject"):
+        for incident in (failed(5).id, "unknown"):
+            answer = await inside.client.post(f"/admin/links/{incident}/{word}")
+            _valid(f"/admin/links/{{incident}}/{word}", "post", answer)
+    _valid("/admin/events/{id}", "get", await inside.client.get(f"/admin/events/{failed(5).id}"))
     _valid("/admin/dead-letters/{id}", "delete", await inside.client.delete(f"/admin/dead-letters/{note}"))
     _valid("/admin/audit", "get", await inside.client.get("/admin/audit"))
 
@@ -250,7 +266,7 @@ def test_the_description_is_of_the_routes_there_are(redis_server: PrivateRedis) 
     async def ring() -> None: ...
 
     redis = redis_url.patient(redis_server.url)
-    app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), ring)
+    app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring)
     for_eyes = ("/admin", "/admin/", "/admin/login", "/admin/logout", "/admin/static/{name}")
     routes = {
         (route.path, method.lower())
@@ -366,7 +382,58 @@ async def test_no_secret_is_told(inside: Inside) -> None:
     assert whole.json()["delivery"]["headers"]["x-github-event"] == "deployment_status"
 
 
+async def test_links_are_listed_and_a_person_says_which_hold(inside: Inside) -> None:
+    links = Links(inside.redis)
+    await record(inside.ledger, deployed(1))
+    incident = await happened(inside.ledger)
+    await look(links)
+    (link,) = (await inside.get("/admin/links", status="suggested"))["links"]
+    assert (link["incident"], link["deployment"], link["env"]) == (incident, DEPLOYMENT, "production")
+    assert link["at"].endswith("Z")
+    assert (await inside.get("/admin/status"))["link_suggestions"] == 1
+    answer = await inside.client.post(f"/admin/links/{incident}/apply")
+    assert (answer.status_code, answer.json()["status"]) == (200, "recorded")
+    assert answer.json()["links"] == [{**link, "override": "apply"}]
+    await look(links)
+    (link,) = (await inside.get(f"/admin/events/{incident}"))["links"]
+    assert link["status"] == "applied"
+    assert (await inside.get(f"/admin/events/{DEPLOYMENT}"))["links"] == [link]
+    assert (await inside.get("/admin/audit"))["audit"][0]["who"] == "ada"
+    assert (await inside.client.post("/admin/links/unknown/reject")).status_code == 404
+    for wrong in ({"status": "open"}, {"limit": "0"}, {"cursor": "!"}, {"service": "x"}):
+        assert (await inside.client.get("/admin/links", params=wrong)).status_code == 422
+
+
+async def test_what_names_no_env_is_counted_and_found(inside: Inside) -> None:
+    await record(inside.ledger, deployed(1, env=None), deployed(2), failed(1, env=None))
+    assert (await inside.get("/admin/status"))["without_env"] == {"deployments": 1, "failures": 1}
+    rows = (await inside.get("/admin/events", without_env="1"))["events"]
+    assert {row["id"] for row in rows} == {deployed(1).id, f"{failed(1).id}~open"}
+    assert (await inside.client.get("/admin/events", params={"without_env": "perhaps"})).status_code == 422
+
+
 # -- the page without a browser
+
+
+async def test_links_are_applied_by_a_form(inside: Inside) -> None:
+    await record(inside.ledger, deployed(1))
+    incident = await happened(inside.ledger)
+    await look(Links(inside.redis))
+    browser = await _login(inside)
+    page = await browser.get("/admin/links")
+    assert f'action="/admin/links/{incident}/apply"' in page.text
+    assert (await browser.post(f"/admin/links/{incident}/apply", data={"x": "1"})).status_code == 403
+    assert (await browser.post(f"/admin/links/{incident}/apply", json={})).status_code == 401
+    form = {"form_token": _form_token(page), "back": "/admin/links?status=suggested"}
+    done = await browser.post(f"/admin/links/{incident}/apply", data=form)
+    assert (done.status_code, done.headers["location"]) == (303, "/admin/links?status=suggested&done=apply")
+    page = await browser.get(done.headers["location"])
+    assert 'role="status">Recorded.' in page.text
+    assert f'action="/admin/links/{incident}/apply"' not in page.text
+    elsewhere = await browser.post(f"/admin/links/{incident}/reject", data={**form, "back": "https://evil.example/"})
+    assert elsewhere.headers["location"] == "/admin/links?done=reject"
+    assert (await browser.post("/admin/links/unknown/apply", data=form)).status_code == 404
+    assert (await browser.get("/admin/links?status=nonsense")).status_code == 422
 
 
 async def test_what_senders_wrote_is_escaped(inside: Inside) -> None:
@@ -381,6 +448,16 @@ async def test_what_senders_wrote_is_escaped(inside: Inside) -> None:
         assert "<script" not in page.text
     page = await browser.get("/admin/dead-letters", params={"q": '"><script>'})
     assert "<script" not in page.text
+
+
+async def test_what_a_person_asked_for_names_them(inside: Inside) -> None:
+    deletion = statement(Withdrawal(record_id=ID), by="ada@<host>", now=NOW)
+    await inside.ledger.record([Entry(deletion)])
+    await settle(inside.ledger, verdict="delivered", status=202)
+    page = await (await _login(inside)).get(f"/admin/events/{deletion.id}")
+    assert "ada@&lt;host&gt; asked for it: delete" in page.text
+    assert "Datadog was told to delete it" in page.text
+    assert "/webhooks/" not in page.text
 
 
 async def test_the_form_mends_and_sends(inside: Inside) -> None:
@@ -403,9 +480,11 @@ async def test_a_form_that_changes_nothing_is_no_edit(inside: Inside) -> None:
     from bridge.dora import Git
 
     git = Git("a" * 40, "https://github.com/acme/checkout")
+    incident = failed(2, team="web", severity="SEV-1", name="Slow", send_as="incident")
     await refused(inside.ledger, deployed(1, git=git, custom_tags=("a:b", "c:d")), failed(team="web", severity="SEV-1"))
+    await refused(inside.ledger, incident)
     browser = await _login(inside)
-    for identifier in (ID, f"{failed().id}~open"):
+    for identifier in (ID, f"{failed().id}~open", f"{incident.id}~open"):
         page = await browser.get(f"/admin/dead-letters/{identifier}")
         fields = dict(re.findall(r'<input id="f-\w+" name="(\w+)" value="([^"]*)"', page.text))
         fields |= {
@@ -414,6 +493,8 @@ async def test_a_form_that_changes_nothing_is_no_edit(inside: Inside) -> None:
         }
         form = {**fields, "form_token": _form_token(page), "mode": "as_sent"}
         assert (await browser.post(f"/admin/dead-letters/{identifier}/redrive", data=form)).status_code == 303
+        assert fields["env"] == "production"
+    assert '<th scope="row">title</th><td>Slow' in page.text
     lines = (await inside.get("/admin/audit"))["audit"]
     assert not any("edits" in line for line in lines)
 
@@ -448,7 +529,7 @@ async def test_a_hanging_redis_hangs_nothing(redis_server: PrivateRedis) -> None
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         redis = redis_url.impatient(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), ring)
+        app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
             started = time.monotonic()
@@ -475,6 +556,9 @@ async def test_gauges(inside: Inside) -> None:
         'dora_bridge_workers{state="alive"} 1.0',
         "dora_bridge_oldest_waiting_age_seconds ",
         "dora_bridge_lanes_overdue 0.0",
+        'dora_bridge_events_without_env{fact="deployment"} 0.0',
+        'dora_bridge_events_without_env{fact="failure"} 0.0',
+        "dora_bridge_link_suggestions 0.0",
         "dora_bridge_build_info",
     ):
         assert line in text

@@ -12,11 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from undelivered import deployed, record
 
 from bridge import redis_url
 from bridge.check import Finding, _of_redis, findings
+from bridge.dora import Deployment, Failure
 from bridge.embedded_redis import PrivateRedis
-from bridge.ledger import Ledger
+from bridge.envelope import Envelope, identity
+from bridge.ledger import Entry, Ledger
 from bridge.settings import read
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -61,6 +64,17 @@ async def test_endpoints(tmp_path: Path) -> None:
     ]
 
 
+async def test_incident_management_needs_the_application_key(tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_text("endpoints: {pagerduty: {send_as: incident}}")
+    environ = {
+        "DORA_BRIDGE_CONFIG": str(tmp_path / "bridge.yaml"),
+        "DORA_BRIDGE_SECRETS__PAGERDUTY": "one",
+    }
+    detail = "pagerduty sends to Incident Management, which needs an application key (set DD_APP_KEY)"
+    assert ("problem", detail) in told(await found(**environ), "endpoint")
+    assert ("problem", detail) not in told(await found(**environ, DD_APP_KEY="hidden"), "endpoint")
+
+
 async def test_without_any_secret() -> None:
     assert told(await found(), "endpoint") == [
         ("problem", "no endpoint has a secret (set DORA_BRIDGE_SECRETS__<ENDPOINT>)")
@@ -86,11 +100,36 @@ async def test_variables_that_are_settings(tmp_path: Path) -> None:
     some = await found(
         **GOOD,
         DORA_BRIDGE_ADMIN_TOKEN_FILE=str(tmp_path / "token"),
+        DORA_BRIDGE_GITHUB_TOKEN_FILE=str(tmp_path / "token"),
+        DORA_BRIDGE_PAGERDUTY_TOKEN="x",
         DORA_BRIDGE_SECRETS__ARGOCD_FILE=str(tmp_path / "token"),
         DORA_BRIDGE_LISTEN="127.0.0.1:1",
         DD_ENV="what other programs of Datadog read",
     )
     assert not told(some, "settings")
+
+
+# -- hooks of GitHub
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "expected"),
+    [
+        ("", 0, ("warning", "not asked for again without a token (DORA_BRIDGE_GITHUB_TOKEN)")),
+        ("hidden", 200, ("ok", "failed deliveries of orgs/acme/hooks/4 are asked for again")),
+        ("hidden", 404, ("warning", "GitHub answers 404 when asked for deliveries of orgs/acme/hooks/4 (hooks, DORA")),
+        ("hidden", 0, ("warning", "GitHub is not reachable: ConnectError when asked for deliveries of orgs/acme")),
+    ],
+)
+async def test_hooks(tmp_path: Path, token: str, status: int, expected: tuple[str, str]) -> None:
+    (tmp_path / "bridge.yaml").write_text("endpoints: {github: {hooks: [orgs/acme/hooks/4]}}")
+    datadog = Datadog()
+    datadog.statuses["/orgs/acme/hooks/4/deliveries"] = status
+    environ = {"DORA_BRIDGE_CONFIG": str(tmp_path / "bridge.yaml"), "DORA_BRIDGE_GITHUB_TOKEN": token}
+    [(level, detail)] = told(await found(datadog, **GOOD, **environ), "github")
+    assert level == expected[0]
+    assert expected[1] in detail
+    assert "hidden" not in detail
 
 
 # -- Datadog
@@ -219,6 +258,21 @@ async def test_workers(redis_server: PrivateRedis) -> None:
     assert two == [("ok", "2 worker processes alive")]
 
 
+async def test_what_names_no_env(redis_server: PrivateRedis) -> None:
+    redis = redis_url.impatient(redis_server.url)
+    try:
+        await redis.flushdb()
+        assert not told(await found(**GOOD, DORA_BRIDGE_REDIS_URL=redis_server.url), "env")
+        await record(Ledger(redis), deployed(1, env=None), deployed(2, env=None), deployed(3))
+        some = await found(**GOOD, DORA_BRIDGE_REDIS_URL=redis_server.url)
+        await redis.flushdb()
+    finally:
+        await redis.aclose()
+    ((level, detail),) = told(some, "env")
+    assert level == "warning"
+    assert detail.startswith("2 deployments without env in the last 7 days: map them with a rule (set: {env: …})")
+
+
 class FakeRedis:
     def __init__(self, ahead_s: float = 0, **info: Any) -> None:
         self._info = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction", **info}
@@ -257,6 +311,63 @@ async def test_redis_that_would_lose_events(redis: Any, expected: tuple[str, str
     some = [(one.level, one.detail) for one in await _of_redis(redis)]
     assert expected in some
     assert [level for level, _ in some if level != "ok"] == [expected[0]] * (expected[0] != "ok")
+
+
+# -- rules, and the services that they name
+
+
+async def test_rules_that_can_never_match(tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_text(
+        "rules:\n"
+        "  - {name: shop, match: {repository: acme/*}, set: {service: shop}}\n"
+        "  - {match: {repository: acme/shop, environment: prod}, set: {service: other}}\n"
+        "  - {match: {endpoint: github, application: x}, drop: y}\n"
+        "  - {match: {application: x}, drop: y}\n"
+    )
+    some = await found(**GOOD, DORA_BRIDGE_CONFIG=str(tmp_path / "bridge.yaml"))
+    why = "match.application: events of github (deployment_status) have none"
+    assert told(some, "rules") == [
+        ("warning", "rule 2 can never match: shop comes first and matches all of it (rules)"),
+        ("warning", f"rule 3 can never match: {why} (rules)"),
+    ]
+
+
+async def test_services_that_never_got_an_event(redis_server: PrivateRedis, tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_text(
+        "endpoints:\n"
+        "  pagerduty: {services: {P1: [checkout, paymnets]}}\n"
+        "  jsm: {services: {i-1: [search]}, integrations: {n-1: {service: basket}, n-2: {team: web}}}\n"
+        "rules:\n"
+        "  - {match: {repository: a/b}, set: {service: shop}}\n"
+        "  - {name: both, match: {repository: a/c}, set: {services: [shop, stock]}}\n"
+        "  - {match: {application: '*'}, set: {service: 'app-$1'}}\n"
+        "  - {match: {environment: x}, drop: y}\n"
+    )
+    environ = {"DORA_BRIDGE_REDIS_URL": redis_server.url, "DORA_BRIDGE_CONFIG": str(tmp_path / "bridge.yaml")}
+    redis = redis_url.impatient(redis_server.url)
+    try:
+        await redis.flushdb()
+        assert told(await found(**GOOD, **environ), "services") == [], "where nothing came, nothing is amiss"
+        ledger = Ledger(redis)
+        values: dict[str, Any] = {"started_at": time.time_ns(), "finished_at": time.time_ns()}
+        facts = [
+            Deployment(id="gh-dep-0000000001-000000000001", service="shop", **values),
+            Failure(id="pagerduty-incident-Q1", services=("checkout", "basket"), started_at=time.time_ns()),
+        ]
+        for fact in facts:
+            envelope = Envelope(endpoint="e", source="github", received_at=time.time_ns(), **identity(fact))
+            await ledger.record([Entry(envelope)])
+        assert told(await found(**GOOD, **environ), "services") == [
+            ("warning", f"no event of service {service} came in the last 180 days ({where})")
+            for service, where in (
+                ("stock", "both"),
+                ("paymnets", "endpoints.pagerduty.services.P1"),
+                ("search", "endpoints.jsm.services.i-1"),
+            )
+        ]
+    finally:
+        await redis.flushdb()
+        await redis.aclose()
 
 
 # -- the command

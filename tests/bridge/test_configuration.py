@@ -306,3 +306,42 @@ def test_wheel_has_the_schema_and_all_else_that_is_no_code(tmp_path: Path) -> No
     assert "bridge/bridge.schema.json" in needed
     assert needed <= names
     assert not [name for name in names if name.startswith(("tests/", "deploy/"))]
+
+
+@pytest.mark.parametrize(
+    ("options", "works"),
+    [
+        ({"hooks": ["repos/acme/shop.js/hooks/123", "orgs/acme-1/hooks/4", "app/hook"]}, True),
+        ({"hooks": ["acme/shop/hooks/123"]}, False),
+        ({"hooks": ["repos/acme/shop/hooks/123/deliveries"]}, False),
+        ({"hooks": ["https://api.github.com/app/hook"]}, False),
+        ({"api_url": "https://git.example.com/api/v3"}, True),
+        ({"api_url": "http://127.0.0.1:8080"}, True),
+        ({"api_url": "https://git.example.com/"}, False),
+        ({"api_url": "https://user:password@git.example.com"}, False),
+        ({"api_url": "git.example.com"}, False),
+        ({"api_url": "https://git.example.com?token=1"}, False),
+    ],
+)
+def test_what_catching_up_needs(options: dict[str, Any], works: bool) -> None:
+    content = {"endpoints": {"github": options}}
+    if works:
+        parse(content, "file")
+    else:
+        assert f"endpoints.github: {next(iter(options))}" in problem(content)
+
+
+def test_a_bare_off_is_a_mode_although_yaml_takes_it_for_false(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("linking: {mode: off}\nendpoints: {argocd: {kind: argocd, linking: off}}\n")
+    configuration, endpoints = load(path)
+    assert (configuration.linking.mode, endpoints["argocd"].options.linking_mode) == ("off", "off")
+
+
+def test_linking_of_an_endpoint_is_a_mode_or_a_section_of_its_own() -> None:
+    content = {"endpoints": {"github": {"linking": "auto"}, "jsm": {"linking": {"mode": "auto", "window_hours": 2}}}}
+    endpoints = parse(content, "bridge.yaml")[1]
+    assert endpoints["github"].options.linking_mode == "auto"
+    assert endpoints["jsm"].options.linking.window_hours == 2
+    with pytest.raises(ConfigurationError, match="window_hour: unknown key; did you mean window_hours"):
+        parse({"endpoints": {"jsm": {"linking": {"window_hour": 2}}}}, "bridge.yaml")

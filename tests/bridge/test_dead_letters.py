@@ -36,7 +36,8 @@ from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope
 from bridge.errors import Invalid, NotNow, Unknown
 from bridge.intake import Delivery
-from bridge.ledger import Entry, Ledger, Record
+from bridge.ledger import LANES, Entry, Ledger, Record, Settlement
+from bridge.links import Links
 from bridge.redrive import Redrive
 from bridge.search import Filter
 
@@ -117,6 +118,9 @@ async def test_two_people_at_once_redrive_once(desk: Desk) -> None:
 async def test_an_edit_is_sent_and_the_original_is_kept(desk: Desk) -> None:
     await refused(desk.ledger, deployed(1))
     await desk.redrive.one(ID, by="ada", edits={"service": "checkout", "env": None, "custom_tags": ["team:web"]})
+    links = Links(desk.redis)
+    assert [one.env for one in (await links.scene("checkout")).deployments] == [""], "linking knows what is sent"
+    assert not (await links.scene("chekout")).deployments
     [head] = await heads(desk.ledger)
     assert head.key == "deployment:checkout:"
     attributes = head.envelope.attributes
@@ -240,6 +244,38 @@ async def test_an_opening_goes_before_its_waiting_closing_but_not_beside_it(desk
     await record(desk.ledger, closed(2))
     assert len(await heads(desk.ledger)) == 1  # it may be on the wire at this moment
     assert (await desk.redrive.one(f"{failed(2).id}~open", by="ada")).status == "superseded"
+
+
+async def test_an_incident_that_was_not_created_is_redriven_before_its_end_that_waits_for_it(desk: Desk) -> None:
+    opened, ended = failed(1, send_as="incident"), closed(1, send_as="incident")
+    await refused(desk.ledger, opened)
+    await record(desk.ledger, ended)
+    [head] = await heads(desk.ledger)
+    line = {"at": 1, "state": "waiting", "verdict": "errored", "reason": "incident_pending"}
+    await desk.ledger.settle("t", [Settlement(head.lane, head.key, head.envelope.id, "waiting", line, 600_000)])
+    await desk.ledger.release("t", range(LANES))
+    assert await heads(desk.ledger) == []
+    await desk.ledger.release("t", range(LANES))
+    assert (await desk.redrive.one(f"{opened.id}~open", by="ada")).status == "redriven"
+    [head] = await heads(desk.ledger)  # at once, and not when its end was to be tried again
+    assert head.envelope.id == f"{opened.id}~open"
+
+
+async def test_it_is_redriven_while_its_end_is_in_hand_too(desk: Desk) -> None:
+    opened = failed(1, send_as="incident")
+    await refused(desk.ledger, opened)
+    await record(desk.ledger, closed(1, send_as="incident"))
+    assert len(await heads(desk.ledger)) == 1
+    assert (await desk.redrive.one(f"{opened.id}~open", by="ada")).status == "redriven"
+
+
+async def test_an_edited_incident_is_still_one(desk: Desk) -> None:
+    await refused(desk.ledger, failed(1, send_as="incident"))
+    await desk.redrive.one(f"{failed(1).id}~open", by="ada", edits={"services": ["checkout"], "severity": "SEV-1"})
+    [head] = await heads(desk.ledger)
+    assert (head.key, head.envelope.path) == (f"incident:{failed(1).id}", "/api/v2/incidents")
+    assert head.envelope.attributes["severity"] == "SEV-1"
+    assert head.opening["services"] == ["checkout"]
 
 
 async def test_a_deployment_that_was_only_refused_is_judged_anew_when_it_comes_late(desk: Desk) -> None:

@@ -165,3 +165,22 @@ def test_text_of_other_calls(name: str, case: str, environ: dict[str, str], line
     text = as_text(result(name, fixture(name, case), **environ)).splitlines()
     assert len(text) == len(lines)
     assert all(one.startswith(start) for one, start in zip(text, lines, strict=True))
+
+
+def test_calls_of_incident_management_are_shown_as_they_are_made(tmp_path: Path) -> None:
+    settings = configured(tmp_path, "endpoints: {pagerduty: {send_as: incident}}")
+    calls = {}
+    for case in ("incident.triggered.priority-and-team", "incident.resolved.by-user", "incident.resolved.merged"):
+        body = fixture("pagerduty", case)
+        found = dry_run(settings, settings.endpoints["pagerduty"], "-", body, kind=None, now=NOW)
+        assert found["outcome"] == "events"
+        [calls[case]] = found["events"]
+    opened, ended, merged = calls.values()
+    assert (opened["method"], opened["path"]) == ("POST", "/api/v2/incidents")
+    assert opened["body"]["data"]["attributes"]["fields"]["state"]["value"] == "active"
+    assert (ended["method"], ended["path"]) == ("PATCH", "/api/v2/incidents/{uuid}")
+    assert (merged["method"], merged["path"], merged["body"]) == ("DELETE", "/api/v2/incidents/{uuid}", None)
+    body = fixture("pagerduty", "incident.triggered.priority-and-team")
+    text = as_text(dry_run(settings, settings.endpoints["pagerduty"], "-", body, kind=None, now=NOW))
+    assert "  POST /api/v2/incidents\n    title: Checkout errors above 5 %\n" in text
+    assert "    severity: SEV-2\n" in text

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Git, Withdrawal
+from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, Git, Withdrawal
 from bridge.envelope import VERSION, Envelope, as_opened, identity
 
 SECOND = 10**9
@@ -28,6 +28,7 @@ CLOSED = replace(OPEN, finished_at=T0 + SECOND)
 CHANGE = ChangeFailure(deployment_id="argo-0000-000001", service="shop", env=None)
 REMEDIED = replace(CHANGE, remediation_id="argo-0000-000002", remediation_type="rollback")
 WITHDRAWN = Withdrawal(record_id="pagerduty-incident-PXYZ")
+BY_VERSION = ChangeFailureByVersion(service="shop", env="production", version="v1", revision=3)
 
 
 def envelope(fact: Fact, **more: Any) -> Envelope:
@@ -108,9 +109,32 @@ def envelope(fact: Fact, **more: Any) -> Envelope:
                 "needs_opening": "ignored: the incident that was merged away was never reported",
             },
         ),
+        (
+            Withdrawal(record_id="argo-0000-000001", what="deployment", service="checkout"),
+            {
+                "id": "argo-0000-000001~withdrawn",
+                "fact": "argo-0000-000001",
+                "key": "change:argo-0000-000001",
+                "rank": "2",
+                "path": "/api/v2/dora/deployment/argo-0000-000001",
+                "after": ("argo-0000-000001",),
+                "concerns": {"service": "checkout"},
+            },
+        ),
+        (
+            BY_VERSION,
+            {
+                "id": f"{BY_VERSION.id}~verdict-3",
+                "fact": f"{BY_VERSION.id}~change-failure",
+                "rank": "2.000000003",
+                "key": f"change:{BY_VERSION.id}",
+                "method": "PATCH",
+                "path": "/api/v2/dora/deployments",
+            },
+        ),
     ],
 )
-def test_identity(fact: Fact, expected: dict[str, Any]) -> None:
+def test_identity(fact: Fact | ChangeFailureByVersion, expected: dict[str, Any]) -> None:
     found = identity(fact)
     assert {name: found.get(name, "") for name in expected} == expected
 
@@ -127,12 +151,17 @@ def test_identity(fact: Fact, expected: dict[str, Any]) -> None:
             replace(CLOSED, revision=T0),
             replace(CLOSED, revision=T0 + SECOND),
             WITHDRAWN,
+            replace(WITHDRAWN, revision=1),
+            replace(WITHDRAWN, revision=2),
         ],
         # the rollback that remedied it says more than that it failed
-        [CHANGE, REMEDIED],
+        [CHANGE, REMEDIED, replace(CHANGE, revision=1), replace(REMEDIED, revision=2), replace(CHANGE, revision=10)],
+        [replace(BY_VERSION, revision=1), BY_VERSION, replace(BY_VERSION, failed=False, revision=10)],
     ],
 )
-def test_later_statements_have_greater_ranks_and_places_and_ids_of_their_own(statements: list[Fact]) -> None:
+def test_later_statements_have_greater_ranks_and_places_and_ids_of_their_own(
+    statements: list[Fact | ChangeFailureByVersion],
+) -> None:
     found = [identity(statement) for statement in statements]
     ranks = [one["rank"] for one in found]
     assert ranks == sorted(ranks)

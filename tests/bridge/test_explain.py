@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,11 +15,13 @@ from click.testing import CliRunner, Result
 from undelivered import NOW, SECOND, closed, deployed, envelope, failed, github, received, record, refused, settle
 
 from bridge import cli, redis_url
+from bridge.corrections import statement
 from bridge.dead_letters import DeadLetters
+from bridge.dora import Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.explain import duration, explained, explanation, story, told
 from bridge.intake import Delivery
-from bridge.ledger import Fact, Ledger, Record
+from bridge.ledger import Entry, Fact, Ledger, Record
 from bridge.rules import Rule
 
 ID = deployed(1).id
@@ -55,6 +58,21 @@ async def test_the_whole_story_of_one(ledger: Ledger, redis_server: PrivateRedis
         assert part in text
 
 
+async def test_what_a_person_asked_for(ledger: Ledger, redis_server: PrivateRedis) -> None:
+    deletion = statement(Withdrawal(record_id=ID, what="deployment"), by="ada", now=NOW)
+    await ledger.record([Entry(replace(deletion, after=()))])
+    await settle(ledger, verdict="delivered", status=202)
+    redis = redis_url.patient(redis_server.url)
+    whole = await explained(ledger, DeadLetters(redis), ID)
+    await redis.aclose()
+    assert whole is not None
+    assert (whole["by"], whole["next"]) == ("ada", "nothing: Datadog was told to delete it")
+    text = story(whole)
+    assert " by ada: delete\n" in text
+    assert f"DELETE /api/v2/dora/deployment/{ID}" in text
+    assert "webhooks" not in text
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
@@ -81,6 +99,10 @@ async def test_the_whole_story_of_one(ledger: Ledger, redis_server: PrivateRedis
         (
             {"state": "dead_lettered", "verdict": "errored", "status": 0, "reason": "timeout"},
             "Datadog did not answer in time, and patience ended",
+        ),
+        (
+            {"state": "delivered", "verdict": "delivered", "status": 200, "reason": "found"},
+            "Datadog has it: the incident is in Datadog's list: the answer to its creation was lost",
         ),
         ({"state": "waiting", "by": "redelivery"}, "The sender delivered it again, so it goes out again"),
         ({"state": "waiting", "by": "ada", "mode": "as_sent"}, "ada: redriven"),
@@ -119,6 +141,19 @@ def test_what_is_sent_is_shown_as_it_is_sent() -> None:
     second = deployed(1).finished_at // SECOND + 1
     shown = explanation(Record(envelope(deployed(1))), fact=Fact({}, {}, {"second": second}))
     assert shown["request"]["body"]["data"]["attributes"]["finished_at"] == second * SECOND
+
+
+def test_a_call_to_incident_management_is_shown_as_it_is_made() -> None:
+    opening, ended = envelope(failed(name="Slow", send_as="incident")), envelope(closed(send_as="incident"))
+    fact = Fact({}, opening.attributes, {}, "a6250371")
+    assert explanation(Record(opening), fact=fact)["request"]["path"] == "/api/v2/incidents"
+    assert explanation(Record(ended), fact=fact)["request"]["path"] == "/api/v2/incidents/a6250371"
+    assert explanation(Record(ended))["request"]["path"] == "/api/v2/incidents/{uuid}"
+    raw = ({"origins": {opening.id: {"name": "event.data.title", "services": "option services"}}}, b"")
+    text = story(explanation(Record(opening, raw=raw), fact=fact))
+    assert "title = Slow   <- event.data.title" in text
+    assert "services = ['chekout']   <- option services" in text
+    assert "state = active\n" in text
 
 
 @pytest.mark.parametrize(

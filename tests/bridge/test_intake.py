@@ -407,9 +407,10 @@ def pagerduty_merged() -> dict[str, Any]:
 
 
 def test_change_failure_without_application_key_is_ignored_and_says_so() -> None:
-    (found,) = come_to("argocd", argocd_degraded()).envelopes
+    implied, found = come_to("argocd", argocd_degraded()).envelopes
+    assert (implied.method, implied.state, implied.is_catch_up) == ("POST", "waiting", True)
     assert (found.method, found.state, found.reason) == ("PATCH", "ignored", NEEDS_KEY)
-    (found,) = come_to("argocd", argocd_degraded(), application_key=True).envelopes
+    implied, found = come_to("argocd", argocd_degraded(), application_key=True).envelopes
     assert (found.method, found.state, found.reason) == ("PATCH", "waiting", "")
 
 
@@ -422,12 +423,13 @@ def test_withdrawal_needs_an_application_key_and_is_a_closing_without() -> None:
 
 def test_rollback_without_application_key_is_still_a_deployment() -> None:
     folder = FIXTURES / "argocd" / "deployed.rollback"
-    deployed, patched = come_to(
+    deployed, patched, *missed = come_to(
         "argocd", (folder / "body.json").read_bytes(), now=2 * NOW, options={"ignore_older_than_hours": 0}
     ).envelopes
     assert (deployed.method, deployed.state, deployed.raw) == ("POST", "waiting", "")
     assert (patched.method, patched.state, patched.raw) == ("PATCH", "ignored", deployed.id)
     assert patched.reason == NEEDS_KEY
+    assert all(one.is_catch_up and one.raw == deployed.id for one in missed)
 
 
 # -- ids of notes
@@ -473,7 +475,7 @@ kinds = st.sampled_from(["deployment_status", "workflow_run", "release", "issues
 queries = st.dictionaries(st.sampled_from(["env", "x"]), st.text(max_size=5))
 EVERYTHING: Mapping[str, dict[str, Any]] = {
     "github": {"deployments_from": ["deployment_status", "workflow_run", "release"], "failures_from": ["issues"]},
-    "argocd": {"git": "config", "redeploys": "send"},
+    "argocd": {"git": "config", "redeploys": "send", "ignore_older_than_hours": 0},
     "pagerduty": {"priority_updates": "send"},
     "opsgenie": {"priority_updates": "send"},
 }

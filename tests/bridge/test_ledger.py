@@ -327,7 +327,7 @@ async def test_a_lane_is_shared_fairly_and_never_left_to_a_dead_peer(ledger: Led
     assert len(rest) == half, "which did not take them for long"
 
 
-@pytest.mark.parametrize("key", ["deployment:s:e", "failure:x", "change:y"])
+@pytest.mark.parametrize("key", ["deployment:s:e", "failure:x", "change:y", "incident:z"])
 def test_a_family_has_lanes_of_its_own(key: str) -> None:
     assert family_of(lane_of(key)) == key.partition(":")[0]
     assert len(FAMILIES) * LANES_EACH == LANES
@@ -454,3 +454,26 @@ def test_the_scripts_keep_their_invariants(redis_server: PrivateRedis) -> None:
             max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+# -- incidents in Incident Management
+
+
+async def test_later_statements_about_an_incident_know_its_opening_and_its_id(ledger: Ledger) -> None:
+    sent_as = {"send_as": "incident"}
+    await record(ledger, failed(**sent_as), failed(finished_at=NOW + NS, **sent_as))
+    [head] = await heads(ledger)
+    assert (head.key, head.uuid) == (f"incident:{failed().id}", "")
+    _, [closing] = await ledger.settle("a", [settled(head, uuid="a6250371")])
+    assert closing.uuid == "a6250371"
+    assert closing.opening == failed().body["data"]["attributes"]
+    assert (await ledger.fact(failed().id)).uuid == "a6250371"
+
+
+async def test_only_the_first_try_to_create_is_known_to_be_the_first(ledger: Ledger) -> None:
+    assert await ledger.about_to_create("x") is None
+    since = await ledger.about_to_create("x")
+    assert since is not None
+    assert await ledger.about_to_create("x") == since
+    await ledger.not_created("x")
+    assert await ledger.about_to_create("x") is None

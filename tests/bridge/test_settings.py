@@ -75,6 +75,21 @@ def test_every_variable(tmp_path: Path) -> None:
     assert set(found.secrets) == {"pagerduty"}
 
 
+def test_tokens_of_senders(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first\nsecond\n")
+    found = read(
+        {"DORA_BRIDGE_GITHUB_TOKEN": "one", "DORA_BRIDGE_ARGOCD_TOKEN_FILE": str(tmp_path / "token")}
+    ).sender_tokens
+    assert {source: tokens() for source, tokens in found.items()} == {
+        "github": (b"one",),
+        "argocd": (b"first", b"second"),
+    }
+    assert read({"DORA_BRIDGE_PAGERDUTY_TOKEN": " "}).sender_tokens == {}
+    assert "give DORA_BRIDGE_GITHUB_TOKEN or" in problem(
+        DORA_BRIDGE_GITHUB_TOKEN="a", DORA_BRIDGE_GITHUB_TOKEN_FILE="b"
+    )
+
+
 def test_site_makes_the_address() -> None:
     assert read({"DD_SITE": "us5.datadoghq.com"}).datadog_url == "https://api.us5.datadoghq.com"
 
@@ -149,6 +164,17 @@ def test_every_bad_variable_is_named_at_once() -> None:
         "DORA_BRIDGE_LISTEN",
         "DORA_BRIDGE_CONCURRENCY",
     ]
+
+
+def test_incident_management_needs_the_application_key(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("endpoints: {pagerduty: {send_as: incident}}")
+    needy = read({"DORA_BRIDGE_CONFIG": str(path)})
+    assert needy.incident_endpoints == ["pagerduty"]
+    with pytest.raises(ConfigurationError, match=r"DD_APP_KEY: .*endpoints\.pagerduty\.send_as"):
+        needy.check_application_key()
+    read({"DORA_BRIDGE_CONFIG": str(path), "DD_APP_KEY": "k"}).check_application_key()
+    read({}).check_application_key()
 
 
 def test_missing_configuration_file(tmp_path: Path) -> None:

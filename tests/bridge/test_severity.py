@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.severity import severity
+from bridge.severity import incident_severity, severity
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,22 @@ def test_absent_is_absent(name: str | None) -> None:
 def test_blanks_around_a_name_do_not_count() -> None:
     assert severity(" Major ") == "Major"
     assert severity(0) == "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SEV-0", "SEV-0"),
+        ("SEV-1", "SEV-1"),
+        ("SEV-5", "SEV-5"),
+        ("sev-3", "SEV-3"),
+        ("High", "SEV-2"),
+        ("Low", "SEV-4"),
+        ("Major", "UNKNOWN"),
+        ("SEV-6", "UNKNOWN"),
+        ("", "UNKNOWN"),
+        (None, "UNKNOWN"),
+    ],
+)
+def test_incident_management_has_a_closed_list(text: str | None, expected: str) -> None:
+    assert incident_severity(text) == expected

@@ -6,6 +6,7 @@ Axe looks at every page, in light and dark and as wide as a phone. With SCREENSH
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -84,6 +85,22 @@ async def _fill(system: System) -> None:
             await system.until_drained()
         assert (await system.post(client, "github", b'{"action":', "deployment_status")).status_code == 202
         assert (await system.post(client, "github", b"{}", "ping")).status_code == 202
+        await _fail(system, client)
+
+
+async def _fail(system: System, client: httpx.AsyncClient) -> None:
+    """A deployment, an incident after it, and an incident of a service that was never deployed; neither names an env."""
+    now = int(time.time())
+    body = deployment(unique(), service="payments", at=now - 900)
+    assert (await system.post(client, "github", body, "deployment_status")).status_code == 202
+    for service in ("payments", "search"):
+        incident = json.loads(samples((now - 300) * 10**9)["pagerduty"][1])
+        incident["event"]["data"] |= {"id": f"P{service.upper()}", "service": {"id": "PX", "summary": service}}
+        assert (await system.post(client, "pagerduty", json.dumps(incident).encode())).status_code == 202
+    async with system.ledger() as ledger:
+        while await ledger._redis.exists("dora:linking"):
+            await asyncio.sleep(0.1)
+    await system.until_drained()
 
 
 def _open(browser: Browser, system: System, shape: str, *, scripts: bool = True) -> tuple[BrowserContext, Page]:
@@ -185,6 +202,38 @@ def test_redriving_many(browser: Browser, full: System) -> None:
     context.close()
 
 
+def test_a_change_failure_is_applied_and_taken_back(browser: Browser, full: System) -> None:
+    context, page = _open(browser, full, "light", scripts=False)
+    _log_in(page)
+    expect(page.get_by_text("failures without env in the last 7 days.")).to_be_visible()
+    page.get_by_role("link", name="Apply or reject").click()
+    row = page.get_by_role("row").filter(has_text="payments")
+    expect(row).to_contain_text("The latest deployment of the service")
+    row.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("status")).to_contain_text("Recorded.")
+
+    def applied() -> bool:
+        page.goto(f"http://{full.internal}/admin/links?status=applied")
+        return row.is_visible()
+
+    until(applied, 15, page.content())
+    _run(full.until_drained)
+    row.get_by_role("link", name="gh-dep-").click()
+    expect(page.get_by_text("Datadog was told that it failed.")).to_be_visible()
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_role("status")).to_contain_text("Recorded.")
+
+    def taken_back() -> bool:
+        page.reload()
+        return page.get_by_text("Datadog was told that it did not fail.").is_visible()
+
+    until(taken_back, 15, page.content())
+    page.get_by_role("link", name="Change failures").click()
+    page.get_by_role("link", name="Without a deployment").click()
+    expect(page.get_by_role("row").filter(has_text="search")).to_contain_text("No deployment of the service")
+    context.close()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_page_is_accessible(browser: Browser, full: System, shape: str) -> None:
     context, page = _open(browser, full, shape)
@@ -205,6 +254,10 @@ def test_every_page_is_accessible(browser: Browser, full: System, shape: str) ->
         "dead-letter": dead.removeprefix("/admin"),
         "note": note.removeprefix("/admin"),
         "event": live.removeprefix("/admin"),
+        "links": "/links",
+        "all-links": "/links?status=all",
+        "incident": "/events/pagerduty-incident-PPAYMENTS",
+        "without-env": "/events?without_env=1",
         "none": "/dead-letters?q=nothing-has-this",
         "problem": "/events/nothing",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from bridge.dora import ChangeFailure, Deployment, Failure, Git, Withdrawal
 from bridge.envelope import Envelope, identity
-from workers.datadog import LONGEST_WAIT_S, Reason, Verdict, build_request, judge
+from workers.datadog import (
+    LONGEST_WAIT_S,
+    Reason,
+    Verdict,
+    build_request,
+    incidents_request,
+    judge,
+    judge_creation,
+)
 
 NS = 10**9
 T = 1_717_585_400 * NS
@@ -209,3 +218,63 @@ def test_odd_headers_never_break_the_judgement(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"", b'{"errors":["x"]}', b"x" * 10_000])
 def test_what_datadog_said_is_kept_within_bounds(body: bytes) -> None:
     assert len(judge("POST", httpx.Response(400, content=body)).answer) <= 2048
+
+
+# -- Incident Management
+
+INCIDENT = replace(OPEN, send_as="incident")
+
+
+def test_an_incident_is_created_with_both_keys() -> None:
+    sent = request(INCIDENT)
+    assert (sent.method, str(sent.url)) == ("POST", "https://api.datadoghq.eu/api/v2/incidents")
+    assert sent.headers["dd-application-key"] == "the-app-key"
+    assert json.loads(sent.content)["data"]["type"] == "incidents"
+
+
+def test_what_comes_later_is_a_patch_of_the_id_that_datadog_gave() -> None:
+    sent = build_request(
+        envelope(replace(INCIDENT, finished_at=T + 1)),
+        opening=envelope(INCIDENT).attributes,
+        adjustment={},
+        uuid="a6250371",
+        base_url="https://api.datadoghq.eu",
+        api_key="the-key",
+        app_key="the-app-key",
+    )
+    assert (sent.method, sent.url.path) == ("PATCH", "/api/v2/incidents/a6250371")
+    assert json.loads(sent.content) == {
+        "data": {
+            "id": "a6250371",
+            "type": "incidents",
+            "attributes": {"fields": {"state": {"type": "dropdown", "value": "resolved"}}},
+        }
+    }
+
+
+def test_a_page_of_the_list_is_asked_for_with_both_keys() -> None:
+    sent = incidents_request(200, base_url="https://api.datadoghq.eu", api_key="the-key", app_key="the-app-key")
+    assert (sent.method, sent.url.path) == ("GET", "/api/v2/incidents")
+    assert dict(sent.url.params) == {"page[size]": "100", "page[offset]": "200"}
+    assert (sent.headers["dd-api-key"], sent.headers["dd-application-key"]) == ("the-key", "the-app-key")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (httpx.Response(201, json={"data": {"id": "u"}}), (Verdict.DELIVERED, Reason.OK, "u")),
+        (httpx.Response(202, json={"data": {"id": "u"}}), (Verdict.DELIVERED, Reason.OK, "u")),
+        (httpx.Response(201, content=b'{"data": {"id'), (Verdict.ERRORED, Reason.UNNAMED, "")),
+        (httpx.Response(201, json={"data": None}), (Verdict.ERRORED, Reason.UNNAMED, "")),
+        (httpx.Response(201, json={"data": {"id": 7}}), (Verdict.ERRORED, Reason.UNNAMED, "")),
+        (httpx.Response(201, json=[]), (Verdict.ERRORED, Reason.UNNAMED, "")),
+        (httpx.Response(400, json={"data": {"id": "u"}}), (Verdict.REJECTED, Reason.INVALID, "")),
+        (httpx.Response(503), (Verdict.ERRORED, Reason.SERVER_ERROR, "")),
+        (httpx.ReadTimeout("x"), (Verdict.ERRORED, Reason.TIMEOUT, "")),
+    ],
+)
+def test_a_creation_tells_the_id(
+    answer: httpx.Response | httpx.TransportError, expected: tuple[Verdict, Reason, str]
+) -> None:
+    outcome = judge_creation(answer)
+    assert (outcome.verdict, outcome.reason, outcome.uuid) == expected

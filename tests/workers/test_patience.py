@@ -12,6 +12,7 @@ from workers.patience import MOST_TRIES, PATIENCE_S, SCHEDULE_S, next_try_s
 FAILED = Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 500)
 MISSING = Outcome(Verdict.ERRORED, Reason.NOT_FOUND, 404)
 PENDING = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
+NOT_CREATED = Outcome(Verdict.ERRORED, Reason.INCIDENT_PENDING)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +28,14 @@ PENDING = Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
         (MISSING, 5, None),  # a few delayed tries only
         (PENDING, 1, 5.0),
         (PENDING, 200, 600.0),  # for as long as it takes
+        (NOT_CREATED, 200, 600.0),
     ],
 )
 def test_waits(outcome: Outcome, tries: int, wait_s: float | None) -> None:
     assert next_try_s(outcome, tries=tries, age_s=0, jitter=0) == wait_s
 
 
-@pytest.mark.parametrize("outcome", [FAILED, MISSING, PENDING])
+@pytest.mark.parametrize("outcome", [FAILED, MISSING, PENDING, NOT_CREATED])
 def test_patience_ends_by_age(outcome: Outcome) -> None:
     assert next_try_s(outcome, tries=1, age_s=PATIENCE_S - 1, jitter=0) is not None
     assert next_try_s(outcome, tries=1, age_s=PATIENCE_S, jitter=0) is None

@@ -38,8 +38,10 @@ def translate(body: Any, **options: Any) -> Translation:
 
 
 def deployment(body: Any, **options: Any) -> Deployment:
-    (fact,) = translate(body, **options).facts
+    """The deployment that the notification is about, without what came before it."""
+    fact, *earlier = translate(body, **options).facts
     assert isinstance(fact, Deployment)
+    assert all(isinstance(one, Deployment) and one.history and one.history.role == "missed" for one in earlier)
     return fact
 
 
@@ -232,6 +234,52 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(found for key, item in inner for found in _paths(item, (*path, key)))]
 
 
+def test_entries_that_came_before_are_told_as_of_then_newest_first() -> None:
+    history = [entry(1, "a"), entry(2, "b"), entry(3, "b"), entry(4, "c")]
+    annotations = {"dd_service": "checkout", "dora-bridge/version": "9.9.9"}
+    body = changed(DEPLOYED, history=history, application__annotations=annotations)
+    last, *earlier = translate(body).facts
+    told = [(one.id[-6:], one.started_at, one.finished_at, one.version, one.history.role) for one in earlier]
+    assert told == [  # 3 is the same as 2: redeploys are skipped
+        ("000002", 2_000 * NS, 2_060 * NS, None, "missed"),
+        ("000001", 1_000 * NS, 1_060 * NS, None, "missed"),
+    ]
+    assert (last.version, last.history.number, last.history.role) == ("9.9.9", 4, "")
+    assert [one.id[-6:] for one in translate(body, redeploys="send").facts] == ["000004", "000003", "000002", "000001"]
+
+
+def test_a_redeploy_still_tells_what_came_before_it() -> None:
+    body = changed(DEPLOYED, history=[entry(1, "a"), entry(2, "b"), entry(3, "b")])
+    translation = translate(body)
+    assert "same revision" in translation.ignored
+    assert [one.id[-6:] for one in translation.facts] == ["000002", "000001"]
+
+
+def test_an_entry_without_times_is_no_deployment_to_tell() -> None:
+    body = changed(DEPLOYED, history=[entry(1, "a") | {"deployed_at": None}, entry(2, "b")])
+    assert [one.id[-6:] for one in translate(body).facts] == ["000002"]
+
+
+def test_what_is_degraded_was_deployed() -> None:
+    body = changed(DEPLOYED, history=[entry(1, "a"), entry(2, "b")], health={"status": "Degraded"})
+    deployed, failed, missed = translate(body).facts
+    assert (type(deployed), deployed.id[-6:], deployed.history.role) == (Deployment, "000002", "implied")
+    assert (type(failed), failed.deployment_id, failed.at) == (ChangeFailure, deployed.id, 2_060 * NS)
+    assert (missed.id[-6:], missed.history.role) == ("000001", "missed")
+
+
+NS = 1_000_000_000
+
+
+def entry(number: int, letter: str) -> dict[str, Any]:
+    """A history entry of one minute, `number` thousand seconds after the epoch."""
+    times = {
+        name: f"1970-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+        for name, second in {"started_at": number * 1000, "deployed_at": number * 1000 + 60}.items()
+    }
+    return {"id": number, "revision": letter * 40, "sources": DEPLOYED["history"][-1]["sources"], **times}
+
+
 @st.composite
 def mutilated(draw: st.DrawFn) -> Any:
     body = copy.deepcopy(draw(st.sampled_from(BODIES)))
@@ -257,7 +305,8 @@ def test_a_mutilated_body_is_never_a_crash(body: Any, git: str, redeploys: str) 
         translation = translate(body, git=git, redeploys=redeploys)
     except (PayloadInvalid, pydantic.ValidationError):
         return
-    assert bool(translation.facts) != bool(translation.ignored)
+    about = [fact for fact in translation.facts if not (isinstance(fact, Deployment) and fact.history.role == "missed")]
+    assert bool(about) != bool(translation.ignored)
     for fact in translation.facts:
         assert re.fullmatch(r"[A-Za-z0-9_-]{16,128}", fact.id, re.ASCII)
         json.dumps(fact.body)

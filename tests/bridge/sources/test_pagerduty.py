@@ -177,6 +177,14 @@ def test_the_older_endpoint_of_datadog() -> None:
     assert failure(TRIGGERED, send_as="legacy_incident").path == "/api/v2/dora/incident"
 
 
+def test_incident_management() -> None:
+    fact = failure(TRIGGERED, send_as="incident")
+    assert (fact.path, fact.key) == ("/api/v2/incidents", f"incident:{fact.id}")
+    merged = changed(RESOLVED, resolve_reason="merged")
+    (gone,) = translate(merged, send_as="incident").facts
+    assert (gone.method, gone.path, gone.key) == ("DELETE", "/api/v2/incidents/{uuid}", fact.key)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"urgencies": ["High"]}, {"priority_updates": True}, {"services": {"P1": "shop"}}, {"service": {}}],

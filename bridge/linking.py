@@ -1,0 +1,285 @@
+"""Which deployment an incident belongs to, and what Datadog is to be told of it. Pure.
+
+Datadog computes change failure rate and recovery time from deployments that are marked as failed, not from incidents
+(API reference, "Delivery Performance"). So an incident is linked, for each of its services, to the deployment that was
+live when it began: the latest one that had finished before, within a window. That nothing fits is a valid result: not
+every incident comes from a change. What a webhook says itself (Argo CD degraded, a named rollback) needs no link.
+
+Nothing here depends on the order in which webhooks came: decisions are made again whenever something is learnt of a
+service, from all that is known of it. All times are milliseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from bridge.configuration import Linking
+from bridge.dora import RemediationType
+from bridge.source import LinkingMode
+from bridge.timeline import Deployed, Incident
+
+Status = Literal["no_link", "suggested", "applied", "rejected"]
+"""`suggested`: shown, and sent if a person says so; `applied`: sent; `rejected`: taken back, or never sent."""
+
+_MINUTE, _HOUR = 60_000, 3_600_000
+_EXPLICIT, _NAMED, _IN_WINDOW, _RECENT, _ENV_NAMED = 1.0, 0.95, 0.5, 0.3, 0.1
+"""Scores: said by a webhook; root cause named by a person; in the window, up to so much more the less time passed
+between deployment and incident, and so much more if the incident names its env."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The deployment that ended a failure."""
+
+    id: str
+    type: RemediationType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What an incident means for the deployments of one of its services."""
+
+    incident: str
+    service: str
+    status: Status
+    deployment: str = ""
+    """Id of the deployment it belongs to; empty if there is none."""
+    env: str = ""
+    score: float = 0.0
+    """0 to 1: how sure it is."""
+    reasons: tuple[str, ...] = ()
+    remedy: Remedy | None = None
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "incident": self.incident,
+            "service": self.service,
+            "status": self.status,
+            "deployment": self.deployment or None,
+            "env": self.env or None,
+            "score": self.score,
+            "reasons": list(self.reasons),
+            "remediation": {"id": self.remedy.id, "type": self.remedy.type} if self.remedy else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Datadog is told of a deployment."""
+
+    failed: bool
+    remedy: Remedy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the incidents of one endpoint are linked."""
+
+    mode: LinkingMode
+    linking: Linking
+    blocked: str = ""
+    """Why nothing can be sent, whatever the mode; empty if it can."""
+
+
+def decide(
+    service: str,
+    incidents: Iterable[Incident],
+    deployments: Iterable[Deployed],
+    policy_of: Callable[[Incident], Policy],
+) -> list[Decision]:
+    """One decision for each incident that is about this service and whose endpoint is linked at all."""
+    known, in_order = list(incidents), sorted(deployments, key=lambda one: (one.finished_at, one.id))
+    named = {one.remediation_id for one in known if one.explicit and one.deployment_id}
+    decisions = []
+    for incident in known:
+        policy = policy_of(incident)
+        is_named = incident.explicit and not incident.deployment_id and incident.remediation_id in named
+        if policy.mode == "off" or service not in incident.services or is_named:
+            continue
+        decisions.append(_decision(service, incident, _blamed(incident, in_order, policy.linking), in_order, policy))
+    return decisions
+
+
+def verdicts(decisions: Sequence[Decision], previous: Mapping[str, str]) -> dict[str, Verdict]:
+    """What Datadog is to be told of deployments; `previous` says to which each incident belonged before.
+
+    However many incidents belong to a deployment, it failed once; it is stable when the last of them is taken back.
+    What is only suggested leaves a deployment as it is.
+    """
+    decided = [one for one in decisions if one.status != "suggested"]
+    wanted = {}
+    for decision in decided:
+        for deployment in (previous.get(decision.incident), decision.deployment):
+            if deployment:
+                wanted[deployment] = Verdict(failed=False)
+    for decision in sorted(decided, key=lambda one: (-one.score, one.incident)):
+        if decision.status == "applied":
+            remedy = wanted[decision.deployment].remedy or decision.remedy
+            wanted[decision.deployment] = Verdict(failed=True, remedy=remedy)
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A deployment, with why it is this one."""
+
+    id: str
+    deployed: Deployed | None
+    """None if a webhook names one that the ledger does not know."""
+    score: float
+    reasons: tuple[str, ...]
+
+
+def _decision(
+    service: str,
+    incident: Incident,
+    found: _Found | str,
+    in_order: Sequence[Deployed],
+    policy: Policy,
+) -> Decision:
+    if isinstance(found, str):
+        return Decision(incident=incident.id, service=service, env=incident.env, status="no_link", reasons=(found,))
+    status: Status = "applied" if policy.mode == "auto" and not policy.blocked else "suggested"
+    reasons = (*found.reasons, *([policy.blocked] if policy.blocked else []))
+    if incident.ended == "merged":
+        status, reasons = "rejected", (*reasons, "it was merged into another incident")
+    elif incident.ended == "not_a_change":
+        status, reasons = "rejected", (*reasons, "its source labels it not-a-change")
+    if incident.override == "reject":
+        status, reasons = "rejected", (*reasons, "a person rejected it")
+    elif incident.override == "apply":
+        status, reasons = ("suggested" if policy.blocked else "applied"), (*reasons, "a person applied it")
+    return Decision(
+        incident=incident.id,
+        service=service,
+        status=status,
+        deployment=found.id,
+        env=found.deployed.env if found.deployed else incident.env,
+        score=round(found.score, 2),
+        reasons=reasons,
+        remedy=_remedy(incident, found, in_order, policy.linking),
+    )
+
+
+# ---- which deployment
+
+
+def _blamed(incident: Incident, in_order: Sequence[Deployed], linking: Linking) -> _Found | str:
+    """The deployment, or why there is none."""
+    if incident.explicit:
+        return _said(incident, in_order)
+    if incident.started_at is None:
+        return "the start of the incident is not known"
+    candidates = [
+        one
+        for one in in_order
+        if one.finished_at <= incident.started_at and _is_in_env(one.env, incident.env, linking.environments)
+    ]
+    if incident.root_cause:
+        caused = [one for one in candidates if one.identity == incident.root_cause]
+        if caused:
+            return _Found(caused[-1].id, caused[-1], _NAMED, ("the incident names its commit as the root cause",))
+    if not candidates:
+        where = "its env" if incident.env else f"an env like {', '.join(linking.environments)}"
+        return f"no deployment of the service in {where} is known from before the incident"
+    latest, window = candidates[-1], linking.window_hours * _HOUR
+    passed = incident.started_at - latest.finished_at
+    if passed > window:
+        return f"the latest deployment finished {_span(passed)} before the incident: more than window_hours"
+    score = _IN_WINDOW + _RECENT * (1 - passed / window)
+    reasons = [f"the latest deployment of the service: it finished {_span(passed)} before the incident began"]
+    if incident.env:
+        reasons.append("the incident names this env")
+        score += _ENV_NAMED
+    else:
+        reasons.append("the incident names no env: environments of linking was used")
+    return _Found(latest.id, latest, score, tuple(reasons))
+
+
+def _said(incident: Incident, in_order: Sequence[Deployed]) -> _Found | str:
+    """The deployment that a webhook says itself has failed, by name or as what a rollback undid."""
+    known = {one.id: one for one in in_order}
+    if incident.deployment_id:
+        named = known.get(incident.deployment_id)
+        return _Found(incident.deployment_id, named, _EXPLICIT, ("the webhook says itself that it failed",))
+    rollback = known.get(incident.remediation_id)
+    if rollback is None:
+        return "the deployment that is a rollback is not known"
+    before = [one for one in _of_env(in_order, rollback.env) if one.finished_at < rollback.finished_at]
+    returned = [place for place, one in enumerate(before) if one.identity and one.identity == rollback.identity]
+    # of V1, V2, V3, V1 it is V2 that failed, as for Datadog ("Change failure detection")
+    undone = (
+        next((one for one in before[returned[-1] :] if one.identity != rollback.identity), None) if returned else None
+    )
+    undone = undone or next((one for one in reversed(before) if not _is_same(one, rollback)), None)
+    if undone is None:
+        return "no deployment is known that this rollback undid"
+    return _Found(undone.id, undone, _EXPLICIT, ("the webhook says that a rollback undid it",))
+
+
+def _is_in_env(env: str, wanted: str, globs: Sequence[str]) -> bool:
+    return env == wanted if wanted else any(fnmatchcase(env, glob) for glob in globs)
+
+
+def _of_env(in_order: Sequence[Deployed], env: str) -> list[Deployed]:
+    return [one for one in in_order if one.env == env]
+
+
+def _is_same(one: Deployed, other: Deployed) -> bool:
+    return bool(one.identity) and one.identity == other.identity
+
+
+# ---- what remedied it
+
+
+def _remedy(incident: Incident, found: _Found, in_order: Sequence[Deployed], linking: Linking) -> Remedy | None:
+    """The next deployment of something else, if it can have ended the incident.
+
+    A rollback is one by itself, within the window. What goes forward is one if it began before the incident had ended:
+    a later one has other reasons.
+    """
+    failed = found.deployed
+    if incident.remediation_id:
+        return Remedy(incident.remediation_id, "rollback")
+    if failed is None:
+        return None
+    began = max(incident.started_at or 0, failed.finished_at)
+    in_env = _of_env(in_order, failed.env)
+    following = (one for one in in_env if one.finished_at > began and one.id != failed.id and not _is_same(one, failed))
+    follower = next(following, None)
+    if follower is None:
+        return None
+    earlier = {one.identity for one in in_env if one.finished_at < failed.finished_at and one.identity}
+    if follower.identity in earlier and follower.finished_at <= began + linking.window_hours * _HOUR:
+        return Remedy(follower.id, "rollback")
+    if incident.finished_at is None or follower.started_at <= incident.finished_at:
+        return Remedy(follower.id, "rollback" if follower.identity in earlier else "rollforward")
+    return None
+
+
+def _span(milliseconds: int) -> str:
+    """A length of time for people."""
+    if milliseconds < 2 * _MINUTE:
+        return f"{milliseconds // 1000} s"
+    if milliseconds < 2 * _HOUR:
+        return f"{milliseconds // _MINUTE} min"
+    return f"{milliseconds // _HOUR} h"
+
+
+def told(text: Mapping[str, Any]) -> Verdict:
+    """The verdict of what the ledger keeps of it."""
+    remediation = text.get("remediation") or {}
+    remedy = Remedy(remediation["id"], remediation["type"]) if remediation.get("id") else None
+    return Verdict(bool(text.get("change_failure")), remedy)
+
+
+def differs(wanted: Verdict, said: Verdict | None) -> bool:
+    """Whether Datadog has to be told. Silence means stable; a remediation once told cannot be taken back."""
+    if said is None:
+        return wanted.failed
+    if wanted.failed != said.failed:
+        return True
+    return wanted.failed and wanted.remedy is not None and wanted.remedy != said.remedy

@@ -1,0 +1,240 @@
+"""Incidents and rollbacks become change failures in Datadog, whatever the order in which webhooks come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from system import System, deployment, unique
+
+pytestmark = pytest.mark.integration
+
+SERVICE = "checkout"
+NOW = int(time.time())
+Told = list[tuple[str, dict[str, Any]]]
+
+
+def start(system: System, endpoints: dict[str, Any] | None = None, **linking: Any) -> None:
+    path = system.folder / "bridge.yaml"
+    path.write_text(json.dumps({"endpoints": endpoints or {}, "linking": linking}))  # JSON is YAML
+    system.environ["DORA_BRIDGE_CONFIG"] = str(path)
+    system.start_web()
+    system.start_worker()
+
+
+async def post(system: System, endpoint: str, body: Any, kind: str | None = None, query: str = "") -> list[str]:
+    """Posts a body; the ids it was accepted with."""
+    async with httpx.AsyncClient(timeout=5) as client:
+        answer = await system.post(client, endpoint + query, json.dumps(body).encode(), kind)
+    assert answer.status_code == 202, answer.text
+    return [one["id"] for one in answer.json().get("events", [])]
+
+
+async def deployed(system: System, sha: str, at: int, **more: Any) -> str:
+    """A GitHub deployment of the commit `sha * 40` that finished `at`; its id in Datadog."""
+    body = json.loads(deployment(unique(), at=at))
+    body["deployment"] |= {"sha": sha * 40, **more}
+    return (await post(system, "github", body, "deployment_status"))[0]
+
+
+class Incident:
+    """An incident of PagerDuty, and what is posted of it."""
+
+    def __init__(self, system: System, at: int, service: str = SERVICE) -> None:
+        self._system, self._at, self._number, self._service = system, at, unique(), service
+        self.id = f"pagerduty-incident-P{self._number}"
+
+    async def post(self, kind: str, occurred_at: int, **data: Any) -> list[str]:
+        event = {
+            "id": str(uuid.uuid4()),
+            "event_type": f"incident.{kind}",
+            "occurred_at": rfc3339(occurred_at),
+            "data": {
+                "id": f"P{self._number}",
+                "number": 7,
+                "status": kind,
+                "created_at": rfc3339(self._at),
+                "title": "Something is slow",
+                "service": {"id": "PSVC", "summary": self._service},
+                "urgency": "high",
+                **data,
+            },
+        }
+        return await post(self._system, "pagerduty", {"event": event})
+
+    async def opens(self) -> None:
+        await self.post("triggered", self._at)
+
+    async def ends(self, at: int, **data: Any) -> None:
+        await self.post("resolved", at, **data)
+
+
+def rfc3339(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def patches(system: System) -> Told:
+    """Deployment and attributes of every PATCH that the sandbox took, in order."""
+    return [
+        (one["body"]["data"]["id"], one["body"]["data"]["attributes"])
+        for one in system.requests()
+        if one["method"] == "PATCH" and one["status"] == 202
+    ]
+
+
+async def until_told(system: System, wanted: Told) -> None:
+    """Waits until the sandbox was told exactly this, in this order, and nothing more comes."""
+    deadline = time.monotonic() + 30
+    while patches(system) != wanted:
+        assert time.monotonic() < deadline, patches(system)
+        await asyncio.sleep(0.1)
+    await quiet(system)
+    assert patches(system) == wanted
+
+
+async def quiet(system: System) -> None:
+    """Waits until nothing waits to be linked or sent."""
+    async with system.ledger() as ledger:
+        while await ledger._redis.exists("dora:linking", "dora:waiting"):
+            await asyncio.sleep(0.1)
+    await system.until_drained()
+
+
+def failed(id_: str = "", type_: str = "") -> dict[str, Any]:
+    return {"change_failure": True} | ({"remediation": {"id": id_, "type": type_}} if id_ else {})
+
+
+async def test_an_incident_marks_the_latest_deployment_and_a_rollback_remedies_it(system: System) -> None:
+    start(system, mode="auto")
+    await deployed(system, "a", NOW - 5000)
+    second = await deployed(system, "b", NOW - 4000)
+    one, other = Incident(system, NOW - 3900), Incident(system, NOW - 3800)
+    await one.opens()
+    await other.opens()
+    await until_told(system, [(second, failed())])
+    third = await deployed(system, "a", NOW - 3000)
+    await one.ends(NOW - 2900)
+    await until_told(system, [(second, failed()), (second, failed(third, "rollback"))])
+
+
+async def test_disorder_comes_to_the_same(system: System) -> None:
+    """The incident first, then its deployments, the fix before the culprit."""
+    start(system, mode="auto")
+    incident = Incident(system, NOW - 3900)
+    await incident.opens()
+    await incident.ends(NOW - 2900)
+    fix = await deployed(system, "c", NOW - 3000)
+    await quiet(system)
+    assert patches(system) == []
+    early = await deployed(system, "a", NOW - 5000)
+    await until_told(system, [(early, failed(fix, "rollforward"))])
+    culprit = await deployed(system, "b", NOW - 4000)
+    stable = {"change_failure": False}
+    await quiet(system)
+    told = patches(system)
+    assert told[0] == (early, failed(fix, "rollforward"))
+    assert sorted(told[1:], key=str) == sorted([(early, stable), (culprit, failed(fix, "rollforward"))], key=str)
+
+
+async def test_a_merged_incident_is_taken_back_unless_another_one_says_the_same(system: System) -> None:
+    start(system, mode="auto")
+    id_ = await deployed(system, "a", NOW - 4000)
+    one, other = Incident(system, NOW - 3900), Incident(system, NOW - 3800)
+    await one.opens()
+    await other.opens()
+    await until_told(system, [(id_, failed())])
+    merged = {"resolve_reason": {"type": "merge_resolve_reason", "incident": {"id": "PX"}}}
+    await one.ends(NOW - 3700, **merged)
+    await quiet(system)
+    assert patches(system) == [(id_, failed())]
+    await other.ends(NOW - 3600, **merged)
+    await until_told(system, [(id_, failed()), (id_, {"change_failure": False})])
+    assert [one["path"] for one in system.requests() if one["method"] == "DELETE"] == [
+        f"/api/v2/dora/failure/{one.id}",
+        f"/api/v2/dora/failure/{other.id}",
+    ]
+
+
+async def test_observed_is_shown_and_sent_when_a_person_applies_it(system: System) -> None:
+    start(system)
+    id_ = await deployed(system, "a", NOW - 4000)
+    incident = Incident(system, NOW - 3900)
+    await incident.opens()
+    await quiet(system)
+    assert patches(system) == []
+    address, token = f"http://{system.internal}/admin", {"Authorization": "Bearer admin-token"}
+    with httpx.Client(base_url=address, headers=token, timeout=5) as admin:
+        (decision,) = admin.get("/links", params={"status": "suggested"}).json()["links"]
+        assert (decision["incident"], decision["deployment"], decision["service"]) == (incident.id, id_, SERVICE)
+        assert decision["score"] > 0.5
+        assert decision["reasons"]
+        assert admin.get("/status").json()["link_suggestions"] == 1
+        assert admin.post(f"/links/{incident.id}/apply").status_code == 200
+        await until_told(system, [(id_, failed())])
+        shown = admin.get(f"/events/{id_}").json()
+        assert shown["verdict"] == {"change_failure": True, "remediation": None, "by": "bridge"}
+        assert [one["incident"] for one in shown["links"]] == [incident.id]
+        assert admin.get("/status").json()["link_suggestions"] == 0
+        assert admin.post(f"/links/{incident.id}/reject").status_code == 200
+        await until_told(system, [(id_, failed()), (id_, {"change_failure": False})])
+        assert admin.post("/links/pagerduty-incident-unknown/apply").status_code == 404
+        assert [one["status"] for one in admin.get(f"/events/{incident.id}").json()["links"]] == ["rejected"]
+
+
+async def test_github_says_that_it_rolls_back_and_not_what(system: System) -> None:
+    start(system)
+    await deployed(system, "a", NOW - 6000)
+    bad, worse = await deployed(system, "b", NOW - 5000), await deployed(system, "c", NOW - 4000)
+    back = await deployed(system, "a", NOW - 3000, payload={"service": SERVICE, "rollback": True})
+    await until_told(system, [(bad, failed(back, "rollback"))])
+    assert worse not in dict(patches(system))
+
+
+def argo(uid: str, history: list[tuple[int, str, int]], health: str = "Healthy") -> dict[str, Any]:
+    """A notification of an application whose history has entries of number, revision letter and end."""
+    source = {"repoURL": "https://github.com/acme/config.git", "path": "x", "targetRevision": "main"}
+    entries = [
+        {"id": n, "revision": sha * 40, "started_at": rfc3339(at - 60), "deployed_at": rfc3339(at), "sources": [source]}
+        for n, sha, at in history
+    ]
+    return {
+        "schema": "dora-bridge.argocd/v1",
+        "application": {"name": "shop", "uid": uid, "annotations": {"dd_service": "shop", "dd_env": "prod"}},
+        "health": {"status": health},
+        "operation": {"phase": "Succeeded", "started_at": entries[-1]["started_at"], "partial": False},
+        "history": entries,
+    }
+
+
+async def test_argo_cd_what_was_missed_is_told_by_the_next_notification(system: System) -> None:
+    start(system)
+    uid = str(uuid.uuid4())
+    one, two, three, four = (1, "a", NOW - 5000), (2, "b", NOW - 4000), (3, "c", NOW - 3000), (4, "d", NOW - 2000)
+    assert await post(system, "argocd", argo(uid, [one, two])) == [f"argo-{uid}-000002"]
+    got = await post(system, "argocd", argo(uid, [one, two, three, four]))
+    assert sorted(got) == [f"argo-{uid}-000003", f"argo-{uid}-000004"]
+    assert await post(system, "argocd", argo(uid, [one, two, three, four])) == [f"argo-{uid}-000004"]
+    await system.until_drained()
+    assert sorted(system.sent_ids()) == [f"argo-{uid}-00000{n}" for n in (2, 3, 4)]
+
+
+async def test_argo_cd_degraded_is_a_failed_deployment_and_the_next_one_remedies_it(system: System) -> None:
+    start(system)
+    uid = str(uuid.uuid4())
+    one, two, three = (1, "a", NOW - 5000), (2, "b", NOW - 4000), (3, "c", NOW - 3000)
+    await post(system, "argocd", argo(uid, [one]))
+    await post(system, "argocd", argo(uid, [one, two], "Degraded"))
+    bad, fix = f"argo-{uid}-000002", f"argo-{uid}-000003"
+    await until_told(system, [(bad, failed())])
+    await post(system, "argocd", argo(uid, [one, two, three]))
+    await until_told(system, [(bad, failed()), (bad, failed(fix, "rollforward"))])
+    assert sorted(one["body"]["data"]["attributes"]["id"] for one in system.requests() if one["method"] == "POST") == [
+        f"argo-{uid}-00000{n}" for n in (1, 2, 3)
+    ]

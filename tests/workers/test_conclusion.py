@@ -1,0 +1,88 @@
+"""What becomes of an event after an attempt: of which it is looked for whether Datadog has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Withdrawal
+from bridge.envelope import Envelope, identity
+from bridge.ledger import Head
+from workers.conclusion import conclude, is_sampled
+from workers.datadog import Outcome, Reason, Verdict
+from workers.destination import Standing
+
+TAKEN = Outcome(Verdict.DELIVERED, status=200)
+DEPLOYMENT = Deployment(id="gh-dep-0000000001-000000000001", service="s", started_at=10**18, finished_at=10**18)
+FAILURE = Failure(id="pagerduty-incident-P1", started_at=10**18, services=("s",))
+PATCH = ChangeFailure(deployment_id=DEPLOYMENT.id, service="s", env=None)
+
+
+def line_of(fact: Fact, outcome: Outcome, percent: float) -> Any:
+    envelope = Envelope(endpoint="e", source="github", received_at=10**18, **identity(fact))
+    head = Head(0, envelope.key, envelope, {}, {}, {})
+    more = {"took_ms": 1.0, "now_ms": 10**12, "jitter": 0.5}
+    return conclude(head, outcome, standing=Standing(), sample_percent=percent, **more).line
+
+
+@pytest.mark.parametrize(
+    ("fact", "outcome", "percent", "expected"),
+    [
+        (DEPLOYMENT, TAKEN, 100, True),
+        (FAILURE, TAKEN, 100, True),
+        (DEPLOYMENT, TAKEN, 0, False),
+        (PATCH, TAKEN, 100, False),  # what it changed is in no list
+        (DEPLOYMENT, Outcome(Verdict.REJECTED, Reason.INVALID, 400), 100, False),
+        (DEPLOYMENT, Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 500), 100, False),
+    ],
+)
+def test_what_the_sample_is_of(fact: Fact, outcome: Outcome, percent: float, expected: bool) -> None:
+    assert line_of(fact, outcome, percent).get("sampled", False) is expected
+
+
+def test_without_a_sample_nothing_is_said_of_it() -> None:
+    assert "sampled" not in line_of(DEPLOYMENT, TAKEN, 0)
+
+
+@given(st.text(min_size=1), st.floats(0, 100), st.floats(0, 100))
+def test_a_greater_sample_has_the_smaller_one(identifier: str, one: float, other: float) -> None:
+    small, great = sorted((one, other))
+    assert is_sampled(identifier, great) or not is_sampled(identifier, small)
+    assert is_sampled(identifier, 100)
+    assert not is_sampled(identifier, 0)
+
+
+def test_the_sample_is_about_as_large_as_asked_for() -> None:
+    sampled = sum(is_sampled(f"gh-dep-0000000001-{n:012}", 5) for n in range(10_000))
+    assert 400 < sampled < 600
+
+
+GONE = Outcome(Verdict.ERRORED, Reason.NOT_FOUND, 404)
+
+
+@pytest.mark.parametrize(
+    ("fact", "before", "state"),
+    [
+        (Withdrawal(record_id=FAILURE.id), "network", "delivered"),
+        (Withdrawal(record_id=FAILURE.id), "timeout", "delivered"),
+        (Withdrawal(record_id=FAILURE.id), "", "waiting"),  # it may not be there yet
+        (Withdrawal(record_id=FAILURE.id), "rate_limited", "waiting"),
+        (PATCH, "network", "waiting"),
+    ],
+)
+def test_what_a_delete_without_an_answer_deleted_is_not_there_any_more(fact: Fact, before: str, state: str) -> None:
+    envelope = Envelope(endpoint="e", source="pagerduty", received_at=10**18, **identity(fact))
+    head = Head(0, envelope.key, envelope, {"reason": before, "n": 1}, {}, {})
+    settlement = conclude(head, GONE, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5)
+    assert settlement.state == state
+
+
+def test_the_id_of_a_created_incident_is_kept() -> None:
+    envelope = Envelope(endpoint="e", source="pagerduty", received_at=10**18, **identity(FAILURE))
+    head = Head(0, envelope.key, envelope, {}, {}, {})
+    created = Outcome(Verdict.DELIVERED, status=201, uuid="a6250371")
+    settlement = conclude(head, created, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5)
+    assert (settlement.state, settlement.uuid) == ("delivered", "a6250371")

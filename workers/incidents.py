@@ -1,0 +1,139 @@
+"""Creating an incident in Incident Management exactly once.
+
+Datadog takes no id of ours for it, and would make a second incident of a repetition. So before each try the ledger
+notes that an incident may be there; and when it says that there was a try before, Datadog's list is looked through for
+our mark before anything is sent. The list and not the search, whose index lags behind (recorded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from bridge.incident_management import is_marked
+from bridge.ledger import Head, Ledger
+from bridge.times import from_rfc3339
+from workers.courier import Courier
+from workers.datadog import PAGE, Outcome, Reason, Verdict, judge, judge_creation
+
+MOST_PAGES = 200
+"""So many are read at most: an end of the list that keeps moving away must not keep a connection busy for ever."""
+_CLOCKS_MS = 24 * 3600 * 1000
+"""What was created so long before the first try is not looked through: clocks may be wrong, but not by more."""
+_MOST_BYTES = 16 * 1024 * 1024
+_REFUSED = (Reason.AUTH, Reason.REDIRECTED, Reason.RATE_LIMITED, Reason.INVALID)
+"""Outcomes that say for sure that nothing was created."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Incidents:
+    """Creates incidents. `build` makes the call of a head, `page` the call for the list from an offset on."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        courier: Courier,
+        build: Callable[[Head], httpx.Request],
+        page: Callable[[int], httpx.Request],
+    ) -> None:
+        self._ledger = ledger
+        self._courier = courier
+        self._build = build
+        self._page = page
+
+    async def create(self, head: Head, may_send: Callable[[], bool]) -> Outcome:
+        """Creates the incident, or finds it where an earlier try did. Raises: NoLongerOurs, errors of redis-py."""
+        if head.uuid:
+            return Outcome(Verdict.DELIVERED, Reason.FOUND, uuid=head.uuid)
+        fact = head.envelope.fact
+        tried_at = await self._ledger.about_to_create(fact)
+        if tried_at is not None:
+            found = await self._found(head.envelope.datadog_id, tried_at - _CLOCKS_MS, may_send)
+            if isinstance(found, Outcome):
+                return found
+            if found:
+                return Outcome(Verdict.DELIVERED, Reason.FOUND, 200, uuid=found)
+        outcome = judge_creation(await self._courier.send(self._build(head), may_send, repeatable=False))
+        if tried_at is None and outcome.reason in _REFUSED:
+            await self._ledger.not_created(fact)
+        return outcome
+
+    async def _found(self, datadog_id: str, since_ms: int, may_send: Callable[[], bool]) -> str | Outcome:
+        """The UUID of the incident with our mark, empty if there is none; or what came instead of the list."""
+        search = looked_through(datadog_id, since_ms)
+        try:
+            offset = next(search)
+            for _ in range(MOST_PAGES):
+                answer = await self._courier.send(self._page(offset), may_send, most_bytes=_MOST_BYTES)
+                outcome = judge("GET", answer)
+                if outcome.verdict is not Verdict.DELIVERED or not isinstance(answer, httpx.Response):
+                    return outcome
+                rows = rows_of(answer)
+                if rows is None:
+                    return Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, outcome.status, "a list without data")
+                offset = search.send(rows)
+        except StopIteration as end:
+            uuid: str = end.value
+            return uuid
+        return Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 200, f"no end of the list after {MOST_PAGES} pages")
+
+
+def rows_of(answer: httpx.Response) -> Rows | None:
+    """The incidents of a page; None if the answer has another shape, or was cut."""
+    try:
+        rows = answer.json()["data"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+
+
+def looked_through(datadog_id: str, since_ms: int) -> Generator[int, Rows, str]:
+    """Asks for offsets of the list, is sent their rows, and gives back the UUID of the marked incident, or nothing.
+
+    The list has neither an order to choose nor a count. Recorded it was oldest first: then the last page is found by
+    doubling the offset and halving the gap, and pages are read from there back to what was created before `since_ms`
+    (since the epoch). Were it newest first, they are read from the start.
+    """
+    rows = yield 0
+    if (uuid := _marked(rows, datadog_id)) or len(rows) < PAGE:
+        return uuid
+    if _created_ms(rows[0]) > _created_ms(rows[-1]):
+        page = 1
+        while rows and _created_ms(rows[-1]) >= since_ms:
+            rows = yield page * PAGE
+            if uuid := _marked(rows, datadog_id):
+                return uuid
+            page += 1
+        return ""
+    last, beyond = 0, 1
+    while rows := (yield beyond * PAGE):
+        if uuid := _marked(rows, datadog_id):
+            return uuid
+        last, beyond = beyond, 2 * beyond
+    while beyond - last > 1:
+        middle = (last + beyond) // 2
+        if rows := (yield middle * PAGE):
+            last = middle
+        else:
+            beyond = middle
+    while last > 0:
+        rows = yield last * PAGE
+        if (uuid := _marked(rows, datadog_id)) or (rows and _created_ms(rows[0]) < since_ms):
+            return uuid
+        last -= 1
+    return ""
+
+
+def _marked(rows: Rows, datadog_id: str) -> str:
+    return next((str(row["id"]) for row in rows if row.get("id") and is_marked(row, datadog_id)), "")
+
+
+def _created_ms(row: Mapping[str, Any]) -> int:
+    """When it was created; if that cannot be read, as if it were just now."""
+    try:
+        return from_rfc3339(row["attributes"]["created"]) // 1_000_000
+    except (LookupError, TypeError, ValueError):
+        return 2**53
