@@ -32,7 +32,7 @@ REASONS: Mapping[str, str] = {
     "network": "Datadog could not be reached",
     "deployment_pending": "it waited for its deployment to be delivered",
     "incident_pending": "it waited for its incident to be created",
-    "found": "the incident is in Datadog's list: the answer to its creation was lost",
+    "found": "the answer to its creation was lost, and it is in the list of incidents",
     "unnamed": "Datadog created the incident, but the answer with its id was cut",
     "internal": "the bridge failed on it",
     "unreadable": "this version of the bridge could not read it",
@@ -278,7 +278,8 @@ def story(explained: Mapping[str, Any]) -> str:
         attributes = request["body"]["data"]["attributes"] if request["body"] else {}
         for name, (value, said_by) in spelled(attributes).items():
             origin = explained["origins"].get(said_by)
-            lines.append(f"             {name} = {value}" + (f"   <- {origin}" if origin else ""))
+            text = str(value).replace("\n", "\n" + 15 * " ")
+            lines.append(f"             {name} = {text}" + (f"   <- {origin}" if origin else ""))
     for name, change in explained["edits"].items():
         lines.append(f"  edited     {name}: {change['from']} -> {change['to']}")
     for line in explained["story"]:

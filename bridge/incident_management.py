@@ -71,27 +71,24 @@ _FROM = {"title": "name", "teams": "team"}
 
 def is_marked(incident: Mapping[str, Any], datadog_id: str) -> bool:
     """Whether an incident, as the list gives it, was created for this id of ours."""
-    try:
-        summary = incident["attributes"]["fields"]["summary"]["value"]
-    except (LookupError, TypeError):
-        return False
-    return isinstance(summary, str) and _marker(datadog_id) in map(str.strip, summary.splitlines())
+    return datadog_id in _marks(incident)
 
 
 def mark_of(incident: Mapping[str, Any]) -> str:
     """Our id of an incident, as Datadog gives it; empty if the bridge did not create it."""
-    try:
-        lines = incident["attributes"]["fields"]["summary"]["value"].splitlines()
-    except (LookupError, TypeError, AttributeError):
-        return ""
-    return next((line.strip().removeprefix(_MARK) for line in lines if line.strip().startswith(_MARK)), "")
+    return next(reversed(_marks(incident)), "")
 
 
 _MARK = "dora-bridge: "
 
 
-def _marker(datadog_id: str) -> str:
-    return f"{_MARK}{datadog_id}"
+def _marks(incident: Mapping[str, Any]) -> list[str]:
+    """What the lines of the summary say after `dora-bridge: `; people may have written above and below."""
+    try:
+        lines = incident["attributes"]["fields"]["summary"]["value"].splitlines()
+    except (LookupError, TypeError, AttributeError):
+        return []
+    return [line.strip().removeprefix(_MARK) for line in lines if line.strip().startswith(_MARK)]
 
 
 def _created(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +128,10 @@ def _summary(attributes: Mapping[str, Any]) -> str:
         *(f"{name}: {attributes[name]}" for name in ("env", "version") if attributes.get(name)),
         *([f"git: {git['repository_url']} {git['commit_sha']}"] if git else []),
         *attributes.get("custom_tags", ()),
-        _marker(attributes["id"]),
     ]
-    return "\n".join(lines)
+    plain = [" ".join(line.split()) for line in lines]
+    # nobody else's line may look like the mark
+    return "\n".join([*(line for line in plain if not line.startswith(_MARK)), f"{_MARK}{attributes['id']}"])
 
 
 def _title(attributes: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:decisions     zset     ids of incidents with a decision, by when they began (ms); of links.py
     dora:suggested     zset     incident and service of each decision that waits for a person, by when it was made (ms)
     dora:linking       zset     services whose links have to be looked at again, by how often that was said
-    dora:envless:{fact} zset    ids of accepted deployments or failures that name no env, by when they came (ms)
+    dora:envless:{fact} zset   ids of accepted deployments or failures that name no env, by when that was said (ms)
     dora:seconds:{key} zset     deployments of one service and env, by the second they were given
     dora:line:{key}    zset     commits and versions that Datadog was told of, by the latest second
     dora:queue:{key}   zset     ids of one key, by order

@@ -11,9 +11,12 @@ service, from all that is known of it. All times are milliseconds since the epoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from bridge.configuration import Linking
@@ -91,7 +94,7 @@ def decide(
     policy_of: Callable[[Incident], Policy],
 ) -> list[Decision]:
     """One decision for each incident that is about this service and whose endpoint is linked at all."""
-    known, in_order = list(incidents), sorted(deployments, key=lambda one: (one.finished_at, one.id))
+    known, past = list(incidents), _Past(deployments)
     named = {one.remediation_id for one in known if one.explicit and one.deployment_id}
     decisions = []
     for incident in known:
@@ -99,7 +102,7 @@ def decide(
         is_named = incident.explicit and not incident.deployment_id and incident.remediation_id in named
         if policy.mode == "off" or service not in incident.services or is_named:
             continue
-        decisions.append(_decision(service, incident, _blamed(incident, in_order, policy.linking), in_order, policy))
+        decisions.append(_decision(service, incident, _blamed(incident, past, policy.linking), past, policy))
     return decisions
 
 
@@ -122,6 +125,52 @@ def verdicts(decisions: Sequence[Decision], previous: Mapping[str, str]) -> dict
     return wanted
 
 
+class _Past:
+    """The deployments of one service, by env in the order in which they finished."""
+
+    def __init__(self, deployments: Iterable[Deployed]) -> None:
+        self.by_id: dict[str, Deployed] = {}
+        self._of_env: dict[str, list[Deployed]] = {}
+        self._first: dict[tuple[str, str], int] = {}
+        for one in sorted(deployments, key=_order):
+            self.by_id[one.id] = one
+            self._of_env.setdefault(one.env, []).append(one)
+            self._first.setdefault((one.env, one.identity), one.finished_at)
+
+    def until(self, moment: int, env: str) -> list[Deployed]:
+        """Those of an env that had finished then."""
+        in_env = self._of_env.get(env, [])
+        return in_env[: bisect_right(in_env, moment, key=_finished_at)]
+
+    def latest(self, moment: int, is_env: Callable[[str], bool]) -> Deployed | None:
+        """The latest that had finished then, of all envs that fit."""
+        last = (self._last(moment, env) for env in self._of_env if is_env(env))
+        return max(filter(None, last), key=_order, default=None)
+
+    def _last(self, moment: int, env: str) -> Deployed | None:
+        in_env = self._of_env[env]
+        place = bisect_right(in_env, moment, key=_finished_at)
+        return in_env[place - 1] if place else None
+
+    def after(self, moment: int, env: str) -> Iterator[Deployed]:
+        """Those of an env that finished later."""
+        in_env = self._of_env.get(env, [])
+        return islice(in_env, bisect_right(in_env, moment, key=_finished_at), None)
+
+    def was_there_before(self, one: Deployed, other: Deployed) -> bool:
+        """Whether what `one` deployed had been deployed to its env before `other` was."""
+        first = self._first.get((one.env, one.identity))
+        return bool(one.identity) and first is not None and first < other.finished_at
+
+
+def _order(one: Deployed) -> tuple[int, str]:
+    return one.finished_at, one.id
+
+
+def _finished_at(one: Deployed) -> int:
+    return one.finished_at
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A deployment, with why it is this one."""
@@ -137,7 +186,7 @@ def _decision(
     service: str,
     incident: Incident,
     found: _Found | str,
-    in_order: Sequence[Deployed],
+    past: _Past,
     policy: Policy,
 ) -> Decision:
     if isinstance(found, str):
@@ -160,32 +209,33 @@ def _decision(
         env=found.deployed.env if found.deployed else incident.env,
         score=round(found.score, 2),
         reasons=reasons,
-        remedy=_remedy(incident, found, in_order, policy.linking),
+        remedy=_remedy(incident, found, past, policy.linking),
     )
 
 
 # ---- which deployment
 
 
-def _blamed(incident: Incident, in_order: Sequence[Deployed], linking: Linking) -> _Found | str:
+def _blamed(incident: Incident, past: _Past, linking: Linking) -> _Found | str:
     """The deployment, or why there is none."""
     if incident.explicit:
-        return _said(incident, in_order)
+        return _said(incident, past)
     if incident.started_at is None:
         return "the start of the incident is not known"
-    candidates = [
-        one
-        for one in in_order
-        if one.finished_at <= incident.started_at and _is_in_env(one.env, incident.env, linking.environments)
-    ]
+    is_env = partial(_is_in_env, wanted=incident.env, globs=linking.environments)
     if incident.root_cause:
-        caused = [one for one in candidates if one.identity == incident.root_cause]
+        caused = [
+            one
+            for one in past.by_id.values()
+            if one.identity == incident.root_cause and one.finished_at <= incident.started_at and is_env(one.env)
+        ]
         if caused:
             return _Found(caused[-1].id, caused[-1], _NAMED, ("the incident names its commit as the root cause",))
-    if not candidates:
+    latest = past.latest(incident.started_at, is_env)
+    if latest is None:
         where = "its env" if incident.env else f"an env like {', '.join(linking.environments)}"
         return f"no deployment of the service in {where} is known from before the incident"
-    latest, window = candidates[-1], linking.window_hours * _HOUR
+    window = linking.window_hours * _HOUR
     passed = incident.started_at - latest.finished_at
     if passed > window:
         return f"the latest deployment finished {_span(passed)} before the incident: more than window_hours"
@@ -199,33 +249,26 @@ def _blamed(incident: Incident, in_order: Sequence[Deployed], linking: Linking) 
     return _Found(latest.id, latest, score, tuple(reasons))
 
 
-def _said(incident: Incident, in_order: Sequence[Deployed]) -> _Found | str:
+def _said(incident: Incident, past: _Past) -> _Found | str:
     """The deployment that a webhook says itself has failed, by name or as what a rollback undid."""
-    known = {one.id: one for one in in_order}
     if incident.deployment_id:
-        named = known.get(incident.deployment_id)
+        named = past.by_id.get(incident.deployment_id)
         return _Found(incident.deployment_id, named, _EXPLICIT, ("the webhook says itself that it failed",))
-    rollback = known.get(incident.remediation_id)
+    rollback = past.by_id.get(incident.remediation_id)
     if rollback is None:
         return "the deployment that is a rollback is not known"
-    before = [one for one in _of_env(in_order, rollback.env) if one.finished_at < rollback.finished_at]
-    returned = [place for place, one in enumerate(before) if one.identity and one.identity == rollback.identity]
+    before = past.until(rollback.finished_at - 1, rollback.env)
+    returned = [place for place, one in enumerate(before) if _is_same(one, rollback)]
     # of V1, V2, V3, V1 it is V2 that failed, as for Datadog ("Change failure detection")
-    undone = (
-        next((one for one in before[returned[-1] :] if one.identity != rollback.identity), None) if returned else None
-    )
-    undone = undone or next((one for one in reversed(before) if not _is_same(one, rollback)), None)
+    followers = before[returned[-1] :] if returned else list(reversed(before))
+    undone = next((one for one in followers if not _is_same(one, rollback)), None)
     if undone is None:
         return "no deployment is known that this rollback undid"
     return _Found(undone.id, undone, _EXPLICIT, ("the webhook says that a rollback undid it",))
 
 
-def _is_in_env(env: str, wanted: str, globs: Sequence[str]) -> bool:
+def _is_in_env(env: str, *, wanted: str, globs: Sequence[str]) -> bool:
     return env == wanted if wanted else any(fnmatchcase(env, glob) for glob in globs)
-
-
-def _of_env(in_order: Sequence[Deployed], env: str) -> list[Deployed]:
-    return [one for one in in_order if one.env == env]
 
 
 def _is_same(one: Deployed, other: Deployed) -> bool:
@@ -235,7 +278,7 @@ def _is_same(one: Deployed, other: Deployed) -> bool:
 # ---- what remedied it
 
 
-def _remedy(incident: Incident, found: _Found, in_order: Sequence[Deployed], linking: Linking) -> Remedy | None:
+def _remedy(incident: Incident, found: _Found, past: _Past, linking: Linking) -> Remedy | None:
     """The next deployment of something else, if it can have ended the incident.
 
     A rollback is one by itself, within the window. What goes forward is one if it began before the incident had ended:
@@ -247,16 +290,15 @@ def _remedy(incident: Incident, found: _Found, in_order: Sequence[Deployed], lin
     if failed is None:
         return None
     began = max(incident.started_at or 0, failed.finished_at)
-    in_env = _of_env(in_order, failed.env)
-    following = (one for one in in_env if one.finished_at > began and one.id != failed.id and not _is_same(one, failed))
+    following = (one for one in past.after(began, failed.env) if one.id != failed.id and not _is_same(one, failed))
     follower = next(following, None)
     if follower is None:
         return None
-    earlier = {one.identity for one in in_env if one.finished_at < failed.finished_at and one.identity}
-    if follower.identity in earlier and follower.finished_at <= began + linking.window_hours * _HOUR:
+    is_rollback = past.was_there_before(follower, failed)
+    if is_rollback and follower.finished_at <= began + linking.window_hours * _HOUR:
         return Remedy(follower.id, "rollback")
     if incident.finished_at is None or follower.started_at <= incident.finished_at:
-        return Remedy(follower.id, "rollback" if follower.identity in earlier else "rollforward")
+        return Remedy(follower.id, "rollback" if is_rollback else "rollforward")
     return None
 
 

@@ -45,7 +45,7 @@ _DONE = {
     "ignored": ("note", "Translated again, there is nothing to report."),
     "dead_lettered": ("bad", "Translated again, it is still a dead letter."),
     "discarded": ("note", "Discarded. It will not be sent."),
-    "apply": ("good", "Recorded. The worker has Datadog told in a moment."),
+    "apply": ("note", "Recorded. The worker has Datadog told in a moment."),
     "reject": ("note", "Recorded. It marks no deployment, and if it did, the worker takes that back."),
 }
 

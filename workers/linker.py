@@ -50,6 +50,7 @@ class Linker:
         self._linking = configuration.linking
         self._endpoints = endpoints
         self._application_key = application_key
+        self._policies: dict[tuple[str, bool], Policy] = {}
 
     async def round(self) -> None:
         """Looks at every service that is due; one process at a time does, for no longer than its lock."""
@@ -66,11 +67,17 @@ class Linker:
 
     def policy(self, incident: Incident) -> Policy:
         """How an incident is linked: as its endpoint says, else as the section `linking` does."""
-        endpoint = self._endpoints.get(incident.endpoint)
+        key = (incident.endpoint, incident.explicit)
+        if key not in self._policies:
+            self._policies[key] = self._policy(*key)
+        return self._policies[key]
+
+    def _policy(self, name: str, explicit: bool) -> Policy:
+        endpoint = self._endpoints.get(name)
         own = endpoint.options.linking if endpoint else None
         given = own.model_dump(exclude_none=True) if own else {}
         linking = self._linking.model_copy(update=given)
-        mode: LinkingMode = "auto" if incident.explicit and "mode" not in given else linking.mode
+        mode: LinkingMode = "auto" if explicit and "mode" not in given else linking.mode
         return Policy(mode, linking, "" if self._application_key else _WITHOUT_KEY)
 
     async def _look_at(self, service: str) -> None:

@@ -94,7 +94,8 @@ class Fill:
                 yield Unread(error.detail)
                 continue
             filled = [one for delivery in deliveries for one in await self._fill(delivery)]
-            if self._apply and filled:  # of nothing, something may still become
+            # of nothing, and of what is only noted, something may still become
+            if self._apply and filled and all(one.envelope.state == "waiting" for one in filled):
                 await self._progress.mark(unit.key)
             yield filled
         if self._apply and complete:
@@ -113,7 +114,7 @@ class Fill:
         )
         entries = [entry for entry in entries_of(receipt, delivery) if not _is_missed(entry.envelope)]
         words = await self._foresee(entries)
-        if self._apply:
+        if self._apply and entries:
             recorded = await self._record(entries)
             # of a note that is kept already, the ledger says the same as of a new one
             notes = [entry.envelope.state != "waiting" for entry in entries]

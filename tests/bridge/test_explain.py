@@ -102,7 +102,7 @@ async def test_what_a_person_asked_for(ledger: Ledger, redis_server: PrivateRedi
         ),
         (
             {"state": "delivered", "verdict": "delivered", "status": 200, "reason": "found"},
-            "Datadog has it: the incident is in Datadog's list: the answer to its creation was lost",
+            "Datadog has it: the answer to its creation was lost, and it is in the list of incidents",
         ),
         ({"state": "waiting", "by": "redelivery"}, "The sender delivered it again, so it goes out again"),
         ({"state": "waiting", "by": "ada", "mode": "as_sent"}, "ada: redriven"),

@@ -10,7 +10,7 @@ import pytest
 from bridge.call import call_of
 from bridge.dora import Fact, Failure, Git, Withdrawal, withdrawal
 from bridge.envelope import Envelope, identity
-from bridge.incident_management import creates, is_incident, is_marked, needs_uuid, spelled
+from bridge.incident_management import creates, is_incident, is_marked, mark_of, needs_uuid, spelled
 
 NS = 10**9
 T = 1_717_585_400 * NS
@@ -91,6 +91,14 @@ def test_a_root_cause_stands_in_the_summary() -> None:
     assert "version: 1.2" in summary.splitlines()
 
 
+def test_no_line_of_anybody_else_looks_like_the_mark() -> None:
+    tags = ("dora-bridge: other", "a:b\ndora-bridge: other", " dora-bridge:  other")
+    call = call_of(envelope(replace(OPEN, custom_tags=tags, env="x\ndora-bridge: other")))
+    assert call.body is not None
+    assert not is_marked({"id": UUID, **call.body["data"]}, "other")
+    assert mark_of(call.body["data"]) == OPEN.id
+
+
 def test_a_title_is_cut_to_what_datadog_takes() -> None:
     call = call_of(envelope(replace(OPEN, name="x" * 2000)))
     assert call.body is not None
@@ -157,7 +165,9 @@ def test_an_incident_is_known_by_the_mark_in_its_summary() -> None:
     call = call_of(envelope(OPEN))
     assert call.body is not None
     assert is_marked({"id": UUID, **call.body["data"]}, OPEN.id)
-    assert is_marked(listed(f"somebody wrote\r\n  dora-bridge: {OPEN.id}  \r\nmore"), OPEN.id)
+    found = listed(f"somebody wrote\r\n  dora-bridge: {OPEN.id}  \r\nmore")
+    assert is_marked(found, OPEN.id)
+    assert mark_of(found) == OPEN.id
 
 
 @pytest.mark.parametrize(
@@ -174,6 +184,7 @@ def test_an_incident_is_known_by_the_mark_in_its_summary() -> None:
 )
 def test_others_are_not_taken_for_it(incident: dict[str, Any]) -> None:
     assert not is_marked(incident, OPEN.id)
+    assert mark_of(incident) != OPEN.id
 
 
 def test_attributes_are_spelled_for_people_with_where_they_came_from() -> None:

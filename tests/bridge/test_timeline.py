@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, Git, Withdrawal
+from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, Git, Withdrawal, withdrawal
 from bridge.envelope import Envelope, identity
 from bridge.timeline import Deployed, Incident, Trace, identity_of, traces_of
 
@@ -71,6 +72,14 @@ def test_an_incident_keeps_what_its_opening_said_and_takes_its_end_from_the_clos
     assert (incident.started_at, incident.finished_at) == (T0 * 1000, (T0 + 600) * 1000)
     bare = kept(failure(), failure(started_at=None, services=(), finished_at=(T0 + 600) * NS))
     assert (bare.started_at, bare.finished_at, bare.services) == (T0 * 1000, (T0 + 600) * 1000, ("checkout", "cart"))
+
+
+def test_an_incident_is_the_same_wherever_it_is_told() -> None:
+    for send_as in ("failure", "legacy_incident", "incident"):
+        opened = replace(failure(), send_as=send_as, origins={"id": "x"})
+        assert kept(opened) == kept(failure())
+        [ended] = traces_of(envelope(withdrawal(opened)))
+        assert (ended.kind, ended.id) == ("withdrawn", failure().id)
 
 
 def test_how_an_incident_may_end() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -238,3 +240,36 @@ async def test_argo_cd_degraded_is_a_failed_deployment_and_the_next_one_remedies
     assert sorted(one["body"]["data"]["attributes"]["id"] for one in system.requests() if one["method"] == "POST") == [
         f"argo-{uid}-00000{n}" for n in (1, 2, 3)
     ]
+
+
+async def test_what_an_operator_says_stands_and_what_is_deleted_is_forgotten(system: System) -> None:
+    start(system, mode="auto")
+    first = await deployed(system, "a", NOW - 5000)
+    second = await deployed(system, "b", NOW - 4000)
+    incident = Incident(system, NOW - 3900)
+    await incident.opens()
+    await until_told(system, [(second, failed())])
+
+    # not that deployment's fault, whatever else becomes known of it
+    stable = {"change_failure": False}
+    assert bridge(system, "datadog", "mark-failure", second, "--undo") == f"{second}~verdict-2: delivered"
+    await Incident(system, NOW - 3800).opens()
+    third = await deployed(system, "c", NOW - 3000)
+    await incident.ends(NOW - 2900)
+    await until_told(system, [(second, failed()), (second, stable)])
+
+    # it never was: the incidents belong to the one before, and nothing more is said of what is gone
+    assert bridge(system, "datadog", "delete", "deployment", second) == f"{second}~withdrawn: delivered"
+    told = [(second, failed()), (second, stable), (first, failed(third, "rollforward"))]
+    await until_told(system, told)
+    assert bridge(system, "datadog", "delete", "deployment", third) == f"{third}~withdrawn: delivered"
+    fourth = await deployed(system, "d", NOW - 2950)
+    await until_told(system, [*told, (first, failed(fourth, "rollforward"))])
+
+
+def bridge(system: System, *arguments: str) -> str:
+    """What a command prints that ends well."""
+    command = [sys.executable, "-m", "bridge", *arguments]
+    done = subprocess.run(command, env=system.environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    return done.stdout.strip()

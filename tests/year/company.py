@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from year.facts import SECOND, Deployed, Facts, Incident, Place, Remedy
+from year.facts import SECOND, Deployed, Facts, Incident, Managed, Place, Remedy
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 Way = Literal["environment", "platform", "payload", "repository", "workflow", "argocd"]
 """How the webhook names the service: by environment (monorepo), by rule for three at once, in the payload, by the
 repository's name, by a workflow, by an Argo CD application."""
-Pager = Literal["pagerduty", "opsgenie", "jsm", "issues"]
+Pager = Literal["pagerduty", "pagerduty-ops", "opsgenie", "jsm", "issues"]
+PAGERDUTY: Sequence[Pager] = ("pagerduty", "pagerduty-ops")
+"""Two accounts; what the second one says goes to Incident Management."""
 Label = Literal["", "not-a-change", "taken off"]
 """Whether people found that no deployment caused an incident, and labelled it so, or took that back."""
 Undo = Literal["plain", "payload", "rollback_of", "task", "history"]
@@ -119,9 +121,13 @@ class Alarm:
         ]
 
 
-FRACTIONS = {"pagerduty": (0, 413_000_000), "issues": (0, 0)} | dict.fromkeys(
-    ("opsgenie", "jsm"), (207_000_000, 391_000_123)
-)
+FRACTIONS: Mapping[Pager, tuple[int, int]] = {
+    "pagerduty": (0, 413_000_000),
+    "pagerduty-ops": (0, 413_000_000),
+    "opsgenie": (207_000_000, 391_000_123),
+    "jsm": (207_000_000, 391_000_123),
+    "issues": (0, 0),
+}
 """Nanoseconds of an incident's start and end: PagerDuty's end has milliseconds, Opsgenie's nanoseconds."""
 
 
@@ -150,6 +156,7 @@ def company(seed: int, days: int, end: int) -> Company:
         life.live(neighbour=units[(position + 7) % len(units)])
     rollouts = [one for life in lives for one in life.rollouts]
     alarms = [one for life in lives for one in life.alarms]
+    kept = [alarm for alarm in alarms if alarm.merged_into is None]
     facts = Facts(
         [seen for one in rollouts for seen in deployed(one)],
         {
@@ -157,7 +164,8 @@ def company(seed: int, days: int, end: int) -> Company:
             for life in lives
             for (failed, service, remedy, kind) in life.failures
         },
-        [one for alarm in alarms if alarm.merged_into is None for one in _incidents(alarm)],
+        [one for alarm in kept if alarm.pager != "pagerduty-ops" for one in _incidents(alarm)],
+        [one for alarm in kept if alarm.pager == "pagerduty-ops" for one in _managed(alarm)],
     )
     return Company(units, rollouts, alarms, outages, facts, [scene for life in lives for scene in life.scenes])
 
@@ -196,18 +204,25 @@ def _incidents(alarm: Alarm) -> Iterator[Incident]:
         yield Incident(tuple(sorted(alarm.services)), alarm.env, begin, end, f"SEV-{rank}" if rank else "High")
 
 
+def _managed(alarm: Alarm) -> Iterator[Managed]:
+    for begin, end in alarm.nanoseconds:
+        # without a priority its urgency counts, which is high
+        severity = f"SEV-{alarm.raised_to or alarm.priority or 2}"
+        yield Managed(tuple(sorted(alarm.services)), begin, "active" if end is None else "resolved", severity)
+
+
 # ---- who there is
 
 
 def _units(dice: random.Random) -> list[Unit]:
-    names = ("monorepo", "shop", "storefront", "gateway", "mailer", "invoices", "warehouse", "mobile-api")
-    names += ("payments", "logistics", "data", "growth")
+    alone = ("storefront", "gateway", "mailer", "invoices", "warehouse")
+    names = ("monorepo", "shop", *alone, "mobile-api", "payments", "logistics", "data", "growth")
     repositories = {name: Repository(name, 70_000_000 + 1_013 * n) for n, name in enumerate(names)}
     monorepo, shop = repositories["monorepo"], repositories["shop"]
     units: list[Unit] = []
 
     def add(name: str, repository: Repository, way: Way, *services: str, **more: object) -> None:
-        pagers: list[Pager] = ["pagerduty", "pagerduty", "opsgenie", "issues", "pagerduty", "jsm"]
+        pagers: list[Pager] = ["pagerduty", "pagerduty-ops", "opsgenie", "issues", "pagerduty", "jsm"]
         pager = pagers[len(units) % len(pagers)]
         per_week = dice.uniform(1.5, 7)
         units.append(Unit(name, services or (name,), repository, way, pager, per_week, **more))  # type: ignore[arg-type]
@@ -227,7 +242,7 @@ def _units(dice: random.Random) -> list[Unit]:
     )
     for name in ("checkout", "orders", "returns", "vouchers"):
         add(name, shop, "payload", has_staging=name != "returns", names_env=name not in ("orders", "returns"))
-    for name in ("storefront", "gateway", "mailer", "invoices", "warehouse"):
+    for name in alone:
         named = "Prod-EU" if name in ("storefront", "gateway", "mailer") else "production"
         add(name, repositories[name], "repository", environment=named, has_staging=name == "gateway")
     add("mobile-api", repositories["mobile-api"], "workflow", names_version=False)
@@ -313,7 +328,7 @@ class _Life:
             self._still_open,
             self._found_to_be_no_change,
         ]
-        if self.unit.pager == "pagerduty":
+        if self.unit.pager in PAGERDUTY:
             scenes += [self._merged, self._merged, self._reopened, self._reopened]
         if self.unit.way == "argocd":
             scenes += [self._degraded_at_once, self._degraded_later, self._degraded_and_rolled_back]
@@ -395,7 +410,7 @@ class _Life:
 
     def _found_to_be_no_change(self, good: Rollout) -> str:
         begin = self._soon_after(good)
-        if self.unit.pager == "pagerduty" or self._is_disturbed(begin - HOUR, begin + 5 * HOUR):  # has no labels
+        if self.unit.pager in PAGERDUTY or self._is_disturbed(begin - HOUR, begin + 5 * HOUR):  # has no labels
             return self._healed_by_itself(good)
         takes_it_back = self.dice.random() < 0.4
         label: Label = "taken off" if takes_it_back else "not-a-change"
@@ -408,7 +423,7 @@ class _Life:
         """A neighbour's alarm, which was about this one: it is merged away and must blame nothing."""
         begin = self._soon_after(bad)
         fix = self._deploy(begin + self._some(20 * MINUTE, 3 * HOUR))
-        services = self._alarm(begin, fix.finished + self._some(MINUTE, 30 * MINUTE), pager="pagerduty")
+        services = self._alarm(begin, fix.finished + self._some(MINUTE, 30 * MINUTE))
         parent = self.alarms[-1]
         own = self.dice.random() < 0.3
         unit = self.unit if own else self.neighbour
@@ -423,7 +438,7 @@ class _Life:
         again = end + self._some(5 * MINUTE, 30 * MINUTE)
         fix = self._deploy(again + self._some(10 * MINUTE, 2 * HOUR))
         over = fix.finished + self._some(MINUTE, 30 * MINUTE)
-        services = self._alarm(begin, end, reopened=(again, over), pager="pagerduty")
+        services = self._alarm(begin, end, reopened=(again, over))
         self._failed(bad, fix, "rollforward", services=services)
         return "reopened"
 
@@ -461,7 +476,7 @@ class _Life:
             self._alarm(at, at + self._some(10 * MINUTE, 2 * HOUR), may_be_raised=True)
             self.scenes.append("nothing was deployed for a day")
         elif (
-            self.unit.pager != "pagerduty"
+            self.unit.pager not in PAGERDUTY
             and not self.unit.has_staging
             and end - begin > 3 * HOUR
             and not self._is_disturbed(begin, begin + 4 * HOUR)
@@ -522,12 +537,12 @@ class _Life:
             return None
         after = self.line[-steps:]
         target = self.line[-steps - 1]
-        blamed = {id(failed) for failed, _, _, _ in self.failures}
+        blamed = {failed.number for failed, _, _, _ in self.failures}
         if target.is_lost or any(one.version == target.version for one in after):
             return None
         if len({one.version for one in after}) < steps:
             return None
-        if steps > 1 and any(id(one) in blamed or one.is_lost or one.undo for one in after):
+        if steps > 1 and any(one.number in blamed or one.is_lost or one.undo for one in after):
             return None
         return target
 
@@ -580,8 +595,10 @@ class _Life:
     def _degrade(self, rollout: Rollout, at: int) -> Rollout:
         """The same rollout, seen degraded later."""
         self.now = at
-        object.__setattr__(rollout, "degraded", at)
-        return rollout
+        degraded = replace(rollout, degraded=at)
+        for several in (self.rollouts, self.line):
+            several[several.index(rollout)] = degraded
+        return degraded
 
     def _alarm(
         self,
@@ -594,18 +611,17 @@ class _Life:
         merged_into: int | None = None,
         label: Label = "",
         may_be_raised: bool = False,
-        pager: Pager | None = None,
     ) -> tuple[str, ...]:
         """The services it names."""
         unit = unit or self.unit
-        pager = "pagerduty" if merged_into else pager or unit.pager
+        pager = self.unit.pager  # what was merged was in the same account
         # nobody sends an alert of Opsgenie again: its end must not be lost
         if pager in ("opsgenie", "jsm") and (end is None or self._is_disturbed(end - HOUR, end + HOUR)):
             pager = "pagerduty"
-        services = unit.services if pager == "pagerduty" else (self.dice.choice(unit.services),)
-        priority = self.dice.choice([1, 2, 2, None]) if pager == "pagerduty" else self.dice.choice([1, 2])
+        services = unit.services if pager in PAGERDUTY else (self.dice.choice(unit.services),)
+        priority = self.dice.choice([1, 2, 2, None]) if pager in PAGERDUTY else self.dice.choice([1, 2])
         lasts = (end or begin) - begin
-        raised = may_be_raised and pager == "pagerduty" and lasts > 10 * MINUTE and self.dice.random() < 0.4
+        raised = may_be_raised and pager in PAGERDUTY and lasts > 10 * MINUTE and self.dice.random() < 0.4
         self.alarms.append(
             Alarm(
                 unit=unit,

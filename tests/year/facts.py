@@ -57,6 +57,16 @@ class Incident(NamedTuple):
     severity: str | None
 
 
+class Managed(NamedTuple):
+    """An incident in Incident Management, which notes the times of calls and not of what happened."""
+
+    services: tuple[str, ...]
+    started: int
+    """As its summary tells it."""
+    state: str
+    severity: str
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that DORA metrics are made of. Lists, so that something that is there twice is seen."""
@@ -64,6 +74,7 @@ class Facts:
     deployments: Sequence[Deployed]
     change_failures: Mapping[Place, Remedy | None]
     incidents: Sequence[Incident]
+    managed: Sequence[Managed] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ def differences(truth: Facts, found: Facts) -> list[str]:
         ),
         *_of_kind("deployment", truth.deployments, found.deployments, _deployed),
         *_of_kind("incident", truth.incidents, found.incidents, _incident),
+        *_of_kind("managed incident", truth.managed, found.managed, str),
         *_metrics(metrics(truth), metrics(found)),
     ]
 
@@ -133,9 +145,11 @@ def _twice(facts: Facts) -> Iterable[str]:
     yield from (f"deployment {times} times: {_name(place)}" for place, times in places.items() if times > 1)
     incidents = Counter((one.services, one.env, one.started) for one in facts.incidents)
     yield from (f"incident {times} times: {one}" for one, times in incidents.items() if times > 1)
+    managed = Counter((one.services, one.started) for one in facts.managed)
+    yield from (f"managed incident {times} times: {one}" for one, times in managed.items() if times > 1)
 
 
-T = TypeVar("T", Deployed, Incident)
+T = TypeVar("T", Deployed, Incident, Managed)
 
 
 def _of_kind(name: str, truth: Sequence[T], found: Sequence[T], told: object) -> Iterable[str]:

@@ -40,12 +40,10 @@ def configure(system: System, content: Mapping[str, Any]) -> None:
 
 PAUSES = 30
 PAUSE_S = 1.0
-"""In life there are hours between webhooks, in which the bridge concludes what it can: now and then it gets the time."""
+"""In life there are hours between webhooks, and the bridge concludes what it can: now and then it gets the time."""
 
 
-async def play(
-    system: System, company: Company, told: Sequence[Webhook], content: Mapping[str, Any]
-) -> Reception:
+async def play(system: System, company: Company, told: Sequence[Webhook], content: Mapping[str, Any]) -> Reception:
     """Posts one after the other; kills the web process when an outage begins, and starts it when it ends."""
     endpoints = configuration.parse(dict(content), "bridge.yaml")[1]
     reception, is_up = Reception(), True

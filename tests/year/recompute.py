@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from year.facts import Deployed, Facts, Incident, Place, Remedy
+from bridge.times import from_rfc3339
+from year.facts import Deployed, Facts, Incident, Managed, Place, Remedy
 
 Request = Mapping[str, Any]
 """One of `GET /sandbox/requests`."""
@@ -58,6 +59,8 @@ class Store:
                     self.wrongs.append(f"a DELETE of {identifier}, which is not there")
             case "POST", "/deployments" | "/failures":
                 pass  # lists
+            case "POST" | "PATCH" | "DELETE" | "GET", "/api/v2/incidents" | "/api/v2":
+                pass  # of Incident Management, whose answers have the ids: its list tells how they stand
             case _:
                 self.wrongs.append(f"{method} {path} is no call of the bridge")
 
@@ -66,8 +69,11 @@ class Store:
             self.wrongs.append(f"deployment {attributes['id']} was sent with two bodies")
         self.deployments[attributes["id"]] = attributes
 
-    def facts(self) -> Facts:
-        """What Datadog shows: marks, and where there is none what it detects by itself."""
+    def facts(self, managed: Iterable[Mapping[str, Any]] = ()) -> Facts:
+        """What Datadog shows: marks, and where there is none what it detects by itself.
+
+        `managed`: the incidents that Incident Management lists.
+        """
         known = {identifier: _deployed(one) for identifier, one in self.deployments.items()}
         failures: dict[Place, Remedy | None] = dict(rollbacks(known.values()))
         for identifier, mark in self.marks.items():
@@ -82,7 +88,8 @@ class Store:
                 failures.setdefault(place, None)
             elif remediation["id"] in known:
                 failures[place] = Remedy(remediation["type"], known[remediation["id"]].place.finished)
-        return Facts(list(known.values()), failures, [_incident(one) for one in self.incidents.values()])
+        incidents = [_incident(one) for one in self.incidents.values()]
+        return Facts(list(known.values()), failures, incidents, [_managed(one) for one in managed])
 
 
 def _deployed(attributes: Mapping[str, Any]) -> Deployed:
@@ -104,6 +111,13 @@ def _incident(attributes: Mapping[str, Any]) -> Incident:
         attributes.get("finished_at"),
         attributes.get("severity"),
     )
+
+
+def _managed(incident: Mapping[str, Any]) -> Managed:
+    fields = {name: one["value"] for name, one in incident["attributes"]["fields"].items()}
+    told = dict(line.partition(": ")[::2] for line in fields["summary"].splitlines())
+    services = tuple(sorted(fields["services"] or ()))
+    return Managed(services, from_rfc3339(told["started_at"]), fields["state"], fields["severity"])
 
 
 def rollbacks(deployments: Iterable[Deployed]) -> Iterator[tuple[Place, Remedy]]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from year.company import Company, company
+
+from year.company import PAGERDUTY, Company, company
 from year.facts import SECOND, Deployed, Facts, Incident, Place, Remedy, differences
 from year.recompute import Store, rollbacks
 from year.webhooks import webhooks
@@ -38,7 +39,7 @@ def test_everything_that_can_happen_happens_in_a_year(year: Company) -> None:
     assert min(scenes.values()) > 10
     assert any(one.is_lost for one in year.rollouts)
     assert {one.undo for one in year.rollouts} == {None, "plain", "payload", "rollback_of", "task", "history"}
-    assert {one.pager for one in year.alarms} == {"pagerduty", "opsgenie", "jsm", "issues"}
+    assert {one.pager for one in year.alarms} == {*PAGERDUTY, "opsgenie", "jsm", "issues"}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -62,7 +63,7 @@ def test_webhooks_arrive_late_twice_and_in_disorder(year: Company) -> None:
     assert [one.at for one in told] == sorted(one.at for one in told)
     assert max(Counter(one.body for one in told).values()) > 1
     assert {one.endpoint for one in told} == {
-        *("github", "github-mobile", "github-issues", "argocd", "pagerduty", "opsgenie", "jsm")
+        *("github", "github-mobile", "github-issues", "argocd", *PAGERDUTY, "opsgenie", "jsm")
     }
 
 
@@ -141,7 +142,9 @@ def test_the_last_patch_stands() -> None:
 
 
 def test_datadog_detects_the_first_deployment_after_the_version_that_returned() -> None:
-    posts = [_posted(number, commit * 40) for number, commit in ((1_000, "a"), (2_000, "b"), (3_000, "c"), (4_000, "a"))]
+    posts = [
+        _posted(number, commit * 40) for number, commit in ((1_000, "a"), (2_000, "b"), (3_000, "c"), (4_000, "a"))
+    ]
     assert Store.after(posts).facts().change_failures == {
         Place("shop", "production", 2_060 * SECOND): Remedy("rollback", 4_060 * SECOND)
     }

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.times import SECOND, to_rfc3339
-from year.company import DAY, HOUR, MINUTE, Alarm, Company, Repository, Rollout, Unit
+from year.company import DAY, HOUR, MINUTE, PAGERDUTY, Alarm, Company, Repository, Rollout, Unit
 
 CONFIG_REPOSITORY = "https://github.com/acme/deploy.git"
 _JSON = Mapping[str, Any]
@@ -51,6 +51,11 @@ def webhooks(company: Company, seed: int) -> list[Webhook]:
 
 def configuration(company: Company, linking: Mapping[str, Any]) -> dict[str, Any]:
     """The company's `bridge.yaml`."""
+    account = {
+        "services": {unit.page_id: list(unit.services) for unit in company.units},
+        "envs": {unit.page_id: "production" for unit in company.units if unit.names_env},
+        "priority_updates": "send",
+    }
     return {
         "endpoints": {
             "github-mobile": {
@@ -60,11 +65,8 @@ def configuration(company: Company, linking: Mapping[str, Any]) -> dict[str, Any
             },
             "github-issues": {"kind": "github", "deployments_from": [], "failures_from": ["issues"]},
             "argocd": {"ignore_older_than_hours": 0},
-            "pagerduty": {
-                "services": {unit.page_id: list(unit.services) for unit in company.units},
-                "envs": {unit.page_id: "production" for unit in company.units if unit.names_env},
-                "priority_updates": "send",
-            },
+            "pagerduty": account,
+            "pagerduty-ops": account | {"kind": "pagerduty", "instance": "ops", "send_as": "incident"},
             "jsm": {"kind": "opsgenie", "send_as": "legacy_incident"},
         },
         "rules": [
@@ -161,9 +163,9 @@ class _GitHub:
             body = _status(preview, "success", rollout.started - HOUR, environment=f"preview-{rollout.number}")
             yield from self._deliver(rollout.started - HOUR, "github", "deployment_status", body)
         if rollout.number % 6 == 0:
-            push = {"ref": "refs/heads/main", "after": rollout.commit, "head_commit": None, "commits": []}
+            push: _JSON = {"ref": "refs/heads/main", "after": rollout.commit, "head_commit": None, "commits": []}
             yield from self._deliver(
-                rollout.started - 60, "github", "push", push | _repository(rollout.unit.repository)
+                rollout.started - 60, "github", "push", {**push, **_repository(rollout.unit.repository)}
             )
 
     def _deliver(self, moment: float, endpoint: str, event: str, body: _JSON) -> Iterator[Webhook]:
@@ -491,7 +493,7 @@ class _PagerDuty:
         ping = {"id": "01PING", "event_type": "pagey.ping", "occurred_at": _at(first), "data": {"type": "ping"}}
         yield Webhook(at=first, endpoint="pagerduty", body=json.dumps({"event": ping}).encode())
         for alarm in company.alarms:
-            if alarm.pager == "pagerduty":
+            if alarm.pager in PAGERDUTY:
                 yield from self._queue(alarm)
 
     def _queue(self, alarm: Alarm) -> Iterator[Webhook]:
@@ -503,7 +505,7 @@ class _PagerDuty:
             at = max(occurred / SECOND + post.some(0.3, 3), free)
             body = json.dumps({"event": event}).encode()
             ids = [str(uuid.UUID(int=post.dice.getrandbits(128), version=4)) for _ in range(2)]
-            webhook = Webhook(at=at, endpoint="pagerduty", body=body, headers={"x-webhook-id": ids[0]})
+            webhook = Webhook(at=at, endpoint=alarm.pager, body=body, headers={"x-webhook-id": ids[0]})
             yield webhook
             up = post.up_again(at)
             if up is not None:
