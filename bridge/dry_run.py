@@ -21,8 +21,9 @@ def dry_run(
     """The outcome for one body, as JSON values: `events`, `ignored` or `invalid`, with reason, rule and calls.
 
     Saved bodies are old, so `ignore_older_than_hours` only leads to a remark here. The ledger is taken to be empty:
-    a closing that only makes sense after an opening is ignored or invalid, and nothing was missed before; but of an incident that was merged away
-    the call is shown. Calls that need an application key are shown whether or not there is one.
+    a closing that only makes sense after an opening is ignored or invalid, and nothing was missed before; but of an
+    incident that was merged away the call is shown. Calls that need an application key are shown whether or not there
+    is one.
     """
     delivery = Delivery(endpoint.source.headers(body, kind), {}, body)
     rules, application_key = settings.configuration.rules, settings.application_key

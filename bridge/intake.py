@@ -216,7 +216,7 @@ def _time_of(fact: Fact) -> int | None:
 
 
 def _settled_here(envelope: Envelope, application_key: bool, linking: LinkingMode, raw: str) -> Envelope:
-    """With the place of its body; and ignored at once where it is not to be sent, or needs a key that we do not have."""
+    """With the place of its body; and ignored at once where it is not to be sent, or needs a key that is not there."""
     reason = ""
     if envelope.method == "PATCH" and linking == "observe":
         reason = OBSERVED

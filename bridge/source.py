@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from bridge.dora import Fact
 from bridge.signatures import Scheme
 
-
 API_URL = r"^https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?$"
 """The address of a vendor's API: no credentials, no query, no slash at its end."""
 

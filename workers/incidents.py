@@ -2,7 +2,8 @@
 
 Datadog takes no id of ours for it, and would make a second incident of a repetition. So before each try the ledger
 notes that an incident may be there; and when it says that there was a try before, Datadog's list is looked through for
-our mark before anything is sent. The list and not the search, whose index lags behind (recorded).
+our mark before anything is sent. The list and not the search, whose index lags behind (recorded). That leaves what
+Datadog creates only after the list was read, from a call that it did not answer.
 """
 
 from __future__ import annotations

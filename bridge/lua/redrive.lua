@@ -7,9 +7,10 @@ local P = 'dora:'
 local answers, wake, acted = {}, false, false
 
 -- Whether Datadog has, or may have, another statement about the same fact.
-local function may_be_known(id, key, lane)
+local function may_be_known(id, key, lane, cannot_be_under_way)
   if redis.call('EXISTS', P .. 'event:' .. id) == 0 then return true end
-  if redis.call('ZSCORE', P .. 'waiting', id) and redis.call('ZSCORE', P .. 'hand:' .. lane, key) then return true end
+  local in_hand = redis.call('ZSCORE', P .. 'waiting', id) and redis.call('ZSCORE', P .. 'hand:' .. lane, key)
+  if in_hand and not cannot_be_under_way then return true end
   for _, line in ipairs(redis.call('LRANGE', P .. 'story:' .. id, 0, -1)) do
     local told = cjson.decode(line)
     if told.verdict == 'delivered' then return true end
@@ -19,12 +20,12 @@ local function may_be_known(id, key, lane)
 end
 
 local function is_late(id, fact, rank, key, lane)
-  -- what changes or ends an incident of Incident Management cannot have been sent without the id that Datadog gave it
-  if string.sub(key, 1, 9) == 'incident:' and redis.call('HEXISTS', P .. 'fact:' .. fact, 'uuid') == 0 then return false end
   local said = redis.call('HGETALL', P .. 'fact:' .. fact)
+  -- what changes or ends an incident of Incident Management waits for the id that Datadog gives it, even in a hand
+  local unborn = string.sub(key, 1, 9) == 'incident:' and redis.call('HEXISTS', P .. 'fact:' .. fact, 'uuid') == 0
   for i = 1, #said, 2 do
     local other = string.match(said[i], '^said:(.*)$')
-    if other and other > rank and said[i + 1] ~= id and may_be_known(said[i + 1], key, lane) then return true end
+    if other and other > rank and said[i + 1] ~= id and may_be_known(said[i + 1], key, lane, unborn) then return true end
   end
   return false
 end

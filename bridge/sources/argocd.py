@@ -365,10 +365,8 @@ def _deployments(
     custom_tags = _custom_tags(event.application, by)
     git = _git(event, sync, annotations, options)
     name = fact_id("argo", subject.uid, instance=subject.instance)
-    if sync.id is None:  # a numbering of its own
-        history = History(f"{name}-t", started_at // SECOND, role)
-    else:
-        history = History(name, sync.id, role)
+    # without numbers in the history, a numbering of its own
+    history = History(*((name, sync.id) if sync.id is not None else (f"{name}-t", started_at // SECOND)), role)
     for service in subject.services:
         found: Found = {
             "id": subject.id_of(deployed, service),

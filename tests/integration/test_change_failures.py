@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,7 +103,7 @@ async def until_told(system: System, wanted: Told) -> None:
 async def quiet(system: System) -> None:
     """Waits until nothing waits to be linked or sent."""
     async with system.ledger() as ledger:
-        while await ledger._redis.exists("dora:linking", "dora:waiting"):
+        while await ledger._redis.exists("dora:linking", "dora:waiting"):  # noqa: ASYNC110 - another process ends it
             await asyncio.sleep(0.1)
     await system.until_drained()
 
@@ -172,22 +171,22 @@ async def test_observed_is_shown_and_sent_when_a_person_applies_it(system: Syste
     await quiet(system)
     assert patches(system) == []
     address, token = f"http://{system.internal}/admin", {"Authorization": "Bearer admin-token"}
-    with httpx.Client(base_url=address, headers=token, timeout=5) as admin:
-        (decision,) = admin.get("/links", params={"status": "suggested"}).json()["links"]
+    async with httpx.AsyncClient(base_url=address, headers=token, timeout=5) as admin:
+        (decision,) = (await admin.get("/links", params={"status": "suggested"})).json()["links"]
         assert (decision["incident"], decision["deployment"], decision["service"]) == (incident.id, id_, SERVICE)
         assert decision["score"] > 0.5
         assert decision["reasons"]
-        assert admin.get("/status").json()["link_suggestions"] == 1
-        assert admin.post(f"/links/{incident.id}/apply").status_code == 200
+        assert (await admin.get("/status")).json()["link_suggestions"] == 1
+        assert (await admin.post(f"/links/{incident.id}/apply")).status_code == 200
         await until_told(system, [(id_, failed())])
-        shown = admin.get(f"/events/{id_}").json()
+        shown = (await admin.get(f"/events/{id_}")).json()
         assert shown["verdict"] == {"change_failure": True, "remediation": None, "by": "bridge"}
         assert [one["incident"] for one in shown["links"]] == [incident.id]
-        assert admin.get("/status").json()["link_suggestions"] == 0
-        assert admin.post(f"/links/{incident.id}/reject").status_code == 200
+        assert (await admin.get("/status")).json()["link_suggestions"] == 0
+        assert (await admin.post(f"/links/{incident.id}/reject")).status_code == 200
         await until_told(system, [(id_, failed()), (id_, {"change_failure": False})])
-        assert admin.post("/links/pagerduty-incident-unknown/apply").status_code == 404
-        assert [one["status"] for one in admin.get(f"/events/{incident.id}").json()["links"]] == ["rejected"]
+        assert (await admin.post("/links/pagerduty-incident-unknown/apply")).status_code == 404
+        assert [one["status"] for one in (await admin.get(f"/events/{incident.id}")).json()["links"]] == ["rejected"]
 
 
 async def test_github_says_that_it_rolls_back_and_not_what(system: System) -> None:

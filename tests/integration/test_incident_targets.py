@@ -20,11 +20,10 @@ INCIDENTS = "/api/v2/incidents"
 AT = int(time.time()) - 5000
 
 
-def configure(system: System, **options: Any) -> None:
-    """Gives the endpoint of PagerDuty these options, and starts the web process."""
-    endpoints = {"pagerduty": {"priority_updates": "send", **options}}
+def configure(system: System, endpoint: str = "pagerduty", **options: Any) -> None:
+    """Gives an endpoint these options, and starts the web process."""
     path = system.folder / "bridge.yaml"
-    path.write_text(json.dumps({"endpoints": endpoints}))  # JSON is YAML
+    path.write_text(json.dumps({"endpoints": {endpoint: {"priority_updates": "send", **options}}}))  # JSON is YAML
     system.environ["DORA_BRIDGE_CONFIG"] = str(path)
     system.start_web()
 
@@ -42,12 +41,39 @@ def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-async def post(system: System, body: bytes) -> str:
+async def post(system: System, body: bytes, endpoint: str = "pagerduty", kind: str | None = None) -> str:
     """Posts it; the id of its first event."""
     async with httpx.AsyncClient(timeout=5) as client:
-        answer = await system.post(client, "pagerduty", body)
+        answer = await system.post(client, endpoint, body, kind)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["events"][0]["id"])
+
+
+def alert(number: int, action: str, message: str, *, after_s: int = 0) -> bytes:
+    """An action of Opsgenie on the alert with this number."""
+    about = {
+        "alertId": f"alert-{number}",
+        "createdAt": AT * 1000,
+        "updatedAt": (AT + after_s) * 10**9,
+        "priority": "P1",
+        "entity": "checkout",
+        "message": message,
+    }
+    return json.dumps({"action": action, "alert": about}).encode()
+
+
+def issue(number: int, action: str, title: str, *, after_s: int = 0, **more: Any) -> bytes:
+    """An action of GitHub on the issue with this number, which is labelled as an incident."""
+    about = {
+        "id": number,
+        "title": title,
+        "labels": [{"name": "incident"}],
+        "created_at": _time(AT),
+        "updated_at": _time(AT + after_s),
+        "closed_at": _time(AT + after_s) if action == "closed" else None,
+    }
+    repository = {"id": 1, "name": "checkout", "full_name": "acme/checkout", "html_url": "https://github.com/acme/x"}
+    return json.dumps({"action": action, "issue": about, "repository": repository, **more}).encode()
 
 
 def calls(system: System, path: str = INCIDENTS) -> list[str]:
@@ -161,7 +187,7 @@ async def test_reopened_is_another_incident(system: System) -> None:
     await post(system, event(number, "reopened", after_s=900, reopened_at=_time(AT + 900)))
     system.start_worker()
     await system.until_drained()
-    assert [one["state"] for one in incidents(system)] == ["resolved", "active"]
+    assert sorted(one["state"] for one in incidents(system)) == ["active", "resolved"]
     await post(system, event(number, "resolved", after_s=1800, reopened_at=_time(AT + 900)))
     await system.until_drained()
     assert [one["state"] for one in incidents(system)] == ["resolved", "resolved"]
@@ -202,19 +228,7 @@ async def test_refusals_of_incident_management_hold_up_nothing_else(system: Syst
     identifier = await post(system, event(unique(), "triggered"))
     system.start_worker()
     until(lambda: any(one["path"] == INCIDENTS for one in system.requests()), 10, "it was not tried")
-    alert = {
-        "action": "Create",
-        "alert": {
-            "alertId": f"alert-{unique()}",
-            "createdAt": AT * 1000,
-            "updatedAt": AT * 10**9,
-            "priority": "P1",
-            "entity": "checkout",
-            "message": "m",
-        },
-    }
-    async with httpx.AsyncClient(timeout=5) as client:
-        await system.post(client, "opsgenie", json.dumps(alert).encode())
+    await post(system, alert(unique(), "Create", "Slow"), "opsgenie")
     until(lambda: calls(system, "/api/v2/dora/failure") == ["POST"], 10, "the failure is held up")
     assert (await story(system, f"{identifier}~open"))[0] == "waiting"
 
@@ -228,6 +242,47 @@ def test_without_the_key_it_needs_nothing_starts(system: System, command: list[s
     assert "DD_APP_KEY" in ended.stderr
     assert "endpoints.pagerduty.send_as" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# -- every target
+
+
+def titles(system: System, send_as: str) -> list[str]:
+    """The titles that were told, in order."""
+    told = [one["body"]["data"]["attributes"] for one in system.requests() if one["method"] in ("POST", "PATCH")]
+    name = "title" if send_as == "incident" else "name"
+    return [one[name] for one in told if name in one]
+
+
+@pytest.mark.parametrize("send_as", ["failure", "legacy_incident", "incident"])
+@pytest.mark.parametrize("endpoint", ["opsgenie", "github"])
+async def test_a_changed_title_is_sent_while_it_is_open(system: System, endpoint: str, send_as: str) -> None:
+    more = {"failures_from": ["issues"]} if endpoint == "github" else {}
+    configure(system, endpoint, send_as=send_as, title_updates="send", **more)
+    number = unique()
+    bodies = {
+        "opsgenie": [
+            alert(number, "Create", "Slow"),
+            alert(number, "UpdateMessage", "Down", after_s=60),
+            alert(number, "Close", "It was the disk", after_s=600),
+        ],
+        "github": [
+            issue(number, "opened", "Slow"),
+            issue(number, "edited", "Down", after_s=60, changes={"title": {"from": "Slow"}}),
+            issue(number, "closed", "It was the disk", after_s=600),
+        ],
+    }[endpoint]
+    for body in bodies:
+        await post(system, body, endpoint, "issues" if endpoint == "github" else None)
+    if endpoint == "opsgenie":
+        async with httpx.AsyncClient(timeout=5) as client:
+            late = await system.post(client, endpoint, alert(number, "UpdateMessage", "Too late", after_s=900))
+        assert late.json()["reason"] == "a later statement about it came first"
+    system.start_worker()
+    await system.until_drained()
+    assert titles(system, send_as) == ["Slow", "Down", "It was the disk"]
+    if send_as == "incident":
+        assert (only_incident(system)["state"], only_incident(system)["title"]) == ("resolved", "It was the disk")
 
 
 # -- failures and the legacy endpoint

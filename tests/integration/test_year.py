@@ -16,7 +16,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 from system import System
-from year.company import DAY, Company, company
+from year.cast import DAY
+from year.company import Company, company
 from year.facts import differences
 from year.play import configure, play
 from year.recompute import Store

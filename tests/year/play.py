@@ -16,7 +16,7 @@ from system import SECRET, System
 from bridge import configuration
 from bridge.senders import signed
 from year.company import Company
-from year.webhooks import Webhook
+from year.vendors.post import Webhook
 
 
 @dataclass

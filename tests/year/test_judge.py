@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from year.company import PAGERDUTY, Company, company
+from year.cast import PAGERDUTY
+from year.company import Company, company
 from year.facts import SECOND, Deployed, Facts, Incident, Place, Remedy, differences
 from year.recompute import Store, rollbacks
 from year.webhooks import webhooks
