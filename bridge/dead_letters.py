@@ -125,8 +125,12 @@ class DeadLetters:
                 if trace.kind == "deployment":
                     pipe.hset(f"dora:deployments:{trace.service}", trace.id, trace.text)
                     pipe.expire(f"dora:deployments:{trace.service}", memory_s)
+                    if edited.attributes.get("env"):
+                        pipe.zrem("dora:envless:deployment", trace.id)
                 elif trace.kind == "incident":
                     services = json.loads(trace.text).get("services", [])
+                    if edited.attributes.get("env"):
+                        pipe.zrem("dora:envless:failure", trace.id)
                     pipe.hset(f"dora:incident:{trace.id}", mapping={"first": trace.text, "last": trace.text})
                     pipe.expire(f"dora:incident:{trace.id}", memory_s)
                     for service in services:

@@ -564,7 +564,7 @@ async def test_gauges(inside: Inside) -> None:
         assert line in text
 
 
-async def test_much_waiting_makes_nothing_slow(inside: Inside) -> None:
+async def test_much_waiting_costs_no_more_than_little(inside: Inside) -> None:
     many = 100_000
     now = int(time.time() * 1000)
     async with inside.redis.pipeline(transaction=False) as pipe:
@@ -582,11 +582,11 @@ async def test_much_waiting_makes_nothing_slow(inside: Inside) -> None:
         "/admin/dead-letters?service=needle&limit=500",
         "/metrics",
     ):
-        started = time.monotonic()
+        before = (await inside.redis.info("stats"))["total_commands_processed"]
         answer = await inside.client.get(path)
-        took = time.monotonic() - started
+        commands = (await inside.redis.info("stats"))["total_commands_processed"] - before
         assert answer.status_code == 200
-        assert took < 1, (path, took)
+        assert commands < many / 5, (path, commands)  # its cost does not grow with what waits
     started = time.monotonic()
     assert (await browser.get("/admin/")).status_code == 200
     assert time.monotonic() - started < 1
