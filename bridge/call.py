@@ -31,7 +31,8 @@ def call_of(
     A failure is made to match its `opening`, a deployment gets its `adjustment`, and the call about an incident in
     Incident Management is made of its `uuid`: Datadog's id, for which `{uuid}` stands as long as there is none.
     """
-    if is_incident(envelope):
+    if is_incident(envelope) or (uuid and not envelope.by):
+        # also if `send_as` was changed since: what was opened in Incident Management ends there
         return Call(*call_of_incident(envelope, opening=opening, uuid=uuid))
     body = envelope.body
     if body is not None and envelope.method == "POST" and (opening or adjustment):

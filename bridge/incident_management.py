@@ -50,7 +50,8 @@ def call_of_incident(
     path and body of what is not a creation.
     """
     if envelope.method == "DELETE":
-        return "DELETE", envelope.path.replace(UUID, uuid or UUID), None
+        path = envelope.path if is_incident(envelope) else f"{PATH}/{UUID}"
+        return "DELETE", path.replace(UUID, uuid or UUID), None
     attributes = envelope.attributes
     if creates(envelope):
         return "POST", PATH, {"data": {"type": "incidents", "attributes": _created(attributes)}}

@@ -84,7 +84,7 @@ def is_sampled(identifier: str, percent: float) -> bool:
 
 def _is_readable(head: Head) -> bool:
     """Whether it states a deployment or failure: what a PATCH changed cannot be read back."""
-    return head.envelope.method == "POST" and head.envelope.path.startswith("/api/v2/dora/")
+    return head.envelope.method == "POST" and head.envelope.path.startswith("/api/v2/dora/") and not head.uuid
 
 
 def _told(head: Head) -> tuple[str, int] | None:

@@ -19,8 +19,8 @@ from bridge.times import from_rfc3339
 from workers.courier import Courier
 from workers.datadog import PAGE, Outcome, Reason, Verdict, judge, judge_creation
 
-MOST_PAGES = 200
-"""So many are read at most: an end of the list that keeps moving away must not keep a connection busy for ever."""
+MOST_PAGES = 60
+"""So many are read at most: an end of the list that keeps moving away must not keep a drain busy."""
 _CLOCKS_MS = 24 * 3600 * 1000
 """What was created so long before the first try is not looked through: clocks may be wrong, but not by more."""
 _MOST_BYTES = 16 * 1024 * 1024

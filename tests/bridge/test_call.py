@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bridge.call import Call, call_of
 from bridge.dora import Deployment, Failure, Withdrawal
 from bridge.envelope import Envelope, identity
@@ -27,6 +29,16 @@ def test_a_failure_is_made_to_match_its_opening() -> None:
             "attributes": {"id": FAILURE.id, "env": "production", "services": ["before"], "started_at": T - 1},
         }
     }
+
+
+def test_what_was_opened_in_incident_management_ends_there_whatever_send_as_says_since() -> None:
+    ended = envelope(replace(FAILURE, finished_at=T + 1))
+    call = call_of(ended, opening=envelope(FAILURE).attributes, uuid="a6250371")
+    assert (call.method, call.path) == ("PATCH", "/api/v2/incidents/a6250371")
+    call = call_of(envelope(Withdrawal(record_id=FAILURE.id)), uuid="a6250371")
+    assert (call.method, call.path) == ("DELETE", "/api/v2/incidents/a6250371")
+    by_a_person = replace(envelope(Withdrawal(record_id=FAILURE.id)), by="ada")
+    assert call_of(by_a_person, uuid="a6250371").path == f"/api/v2/dora/failure/{FAILURE.id}"
 
 
 def test_a_deployment_gets_its_adjustment() -> None:

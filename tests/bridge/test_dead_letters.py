@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from undelivered import (
+    ENDPOINTS,
     NOW,
     SECOND,
     closed,
@@ -35,11 +36,13 @@ from bridge.edits import edited
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope
 from bridge.errors import Invalid, NotNow, Unknown
-from bridge.intake import Delivery
-from bridge.ledger import LANES, Entry, Ledger, Record, Settlement
+from bridge.intake import Delivery, receive
+from bridge.ledger import LANES, Entry, Ledger, Record, Settlement, entries_of
 from bridge.links import Links
 from bridge.redrive import Redrive
+from bridge.samples import samples
 from bridge.search import Filter
+from bridge.times import to_rfc3339
 
 
 @dataclass
@@ -333,6 +336,24 @@ async def test_a_note_is_translated_again_and_delivered(desk: Desk) -> None:
     assert record is not None
     assert record.raw is not None
     assert record.raw[0]["origins"][head.envelope.id]["env"]
+
+
+async def test_an_incident_goes_where_todays_options_say(desk: Desk) -> None:
+    _, opened = samples(NOW)["pagerduty"]
+    body = json.loads(opened)
+    body["event"] |= {"event_type": "incident.resolved", "occurred_at": to_rfc3339(NOW)}
+    [opening] = await received(desk.ledger, Delivery({}, {}, opened), "pagerduty")
+    await settle(desk.ledger, verdict="delivered")
+    endpoint = ENDPOINTS["pagerduty"]
+    moved = replace(endpoint, options=endpoint.options.model_copy(update={"send_as": "incident"}))
+    delivery = Delivery({}, {}, json.dumps(body).encode())
+    await desk.ledger.record(entries_of(receive(moved, delivery, secret=1, now=NOW), delivery))
+    [waited] = await settle(desk.ledger, verdict="errored", reason="incident_pending")
+    assert (waited.key.partition(":")[0], waited.uuid) == ("incident", "")
+    result = await desk.redrive.one(waited.envelope.id, by="ada", mode="retranslate")
+    assert result.status == "redriven"
+    [head] = await heads(desk.ledger)
+    assert (head.envelope.path, head.key) == ("/api/v2/dora/failure", f"failure:{opening.removesuffix('~open')}")
 
 
 async def test_todays_rules_apply(desk: Desk) -> None:
