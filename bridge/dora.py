@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -60,10 +60,19 @@ class Deployment:
     git: Git | None = None
     custom_tags: tuple[str, ...] = ()
     history: History | None = None
+    version_as: Callable[[str], tuple[str | None, str]] | None = field(default=None, compare=False, repr=False)
+    """The version, and where it was found, if the service had this name: which of several images is meant."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "POST"
     path = "/api/v2/dora/deployment"
+
+    def named(self, service: str) -> Deployment:
+        """The same of a service of this name."""
+        version, place = self.version_as(service) if self.version_as else (None, "")
+        if version is None:
+            return replace(self, service=service)
+        return replace(self, service=service, version=version, origins={**self.origins, "version": place})
 
     @property
     def key(self) -> str:
@@ -173,6 +182,8 @@ class ChangeFailure:
     """When it was seen to fail; None where the webhook does not tell."""
     revision: int = 0
     """Counts what the bridge concludes about one deployment, from 1; 0 for what a webhook says itself."""
+    history: History | None = None
+    """Of the deployment that remedied it, where that came before what the webhook is about."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "PATCH"

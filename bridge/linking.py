@@ -125,17 +125,28 @@ def verdicts(decisions: Sequence[Decision], previous: Mapping[str, str]) -> dict
     return wanted
 
 
+_NEVER = 2**63
+
+
 class _Past:
     """The deployments of one service, by env in the order in which they finished."""
 
     def __init__(self, deployments: Iterable[Deployed]) -> None:
         self.by_id: dict[str, Deployed] = {}
         self._of_env: dict[str, list[Deployed]] = {}
-        self._first: dict[tuple[str, str], int] = {}
+        # when a commit or version was first deployed to an env; versions also of those alone without a commit
+        self._commits: dict[tuple[str, str], int] = {}
+        self._versions: dict[tuple[str, str], int] = {}
+        self._bare: dict[tuple[str, str], int] = {}
         for one in sorted(deployments, key=_order):
             self.by_id[one.id] = one
             self._of_env.setdefault(one.env, []).append(one)
-            self._first.setdefault((one.env, one.identity), one.finished_at)
+            if one.commit:
+                self._commits.setdefault((one.env, one.commit), one.finished_at)
+            if one.version:
+                self._versions.setdefault((one.env, one.version), one.finished_at)
+                if not one.commit:
+                    self._bare.setdefault((one.env, one.version), one.finished_at)
 
     def until(self, moment: int, env: str) -> list[Deployed]:
         """Those of an env that had finished then."""
@@ -159,8 +170,9 @@ class _Past:
 
     def was_there_before(self, one: Deployed, other: Deployed) -> bool:
         """Whether what `one` deployed had been deployed to its env before `other` was."""
-        first = self._first.get((one.env, one.identity))
-        return bool(one.identity) and first is not None and first < other.finished_at
+        by_commit = self._commits.get((one.env, one.commit), _NEVER)
+        by_version = (self._bare if one.commit else self._versions).get((one.env, one.version), _NEVER)
+        return min(by_commit, by_version) < other.finished_at
 
 
 def _order(one: Deployed) -> tuple[int, str]:
@@ -227,7 +239,7 @@ def _blamed(incident: Incident, past: _Past, linking: Linking) -> _Found | str:
         caused = [
             one
             for one in past.by_id.values()
-            if one.identity == incident.root_cause and one.finished_at <= incident.started_at and is_env(one.env)
+            if one.commit == incident.root_cause and one.finished_at <= incident.started_at and is_env(one.env)
         ]
         if caused:
             return _Found(caused[-1].id, caused[-1], _NAMED, ("the incident names its commit as the root cause",))
@@ -272,7 +284,10 @@ def _is_in_env(env: str, *, wanted: str, globs: Sequence[str]) -> bool:
 
 
 def _is_same(one: Deployed, other: Deployed) -> bool:
-    return bool(one.identity) and one.identity == other.identity
+    """By commit if both have one, else by version, as Datadog compares them ("Change failure detection")."""
+    if one.commit and other.commit:
+        return one.commit == other.commit
+    return bool(one.version) and one.version == other.version
 
 
 # ---- what remedied it

@@ -65,9 +65,6 @@ class Links:
         texts: dict[bytes, bytes] = await self._redis.hgetall(f"dora:deployments:{service}")
         deployments = [Deployed.from_text(id_.decode(), service, text.decode()) for id_, text in texts.items()]
         deployments.sort(key=lambda one: one.finished_at)
-        if len(deployments) > 2 * MOST_DEPLOYMENTS:
-            old = [one.id for one in deployments[:-MOST_DEPLOYMENTS]]
-            await self._redis.hdel(f"dora:deployments:{service}", *old)
         ids = [one.decode() for one in await self._redis.zrevrange(f"dora:incidents:{service}", 0, MOST_INCIDENTS - 1)]
         await self._redis.zremrangebyrank(f"dora:incidents:{service}", 0, -2 * MOST_INCIDENTS)
         incidents: list[Incident] = []
@@ -84,7 +81,13 @@ class Links:
                 )
             if decision and (deployment := json.loads(decision)["deployment"]):
                 linked[id_] = deployment
-        return Scene(deployments[-MOST_DEPLOYMENTS:], incidents, linked)
+        # what an incident belongs to is not forgotten: without it the incident would seem to belong to nothing
+        needed = set(linked.values())
+        old = [one for one in deployments[:-MOST_DEPLOYMENTS] if one.id not in needed]
+        if len(old) > MOST_DEPLOYMENTS:
+            await self._redis.hdel(f"dora:deployments:{service}", *(one.id for one in old))
+        forgotten = {one.id for one in old}
+        return Scene([one for one in deployments if one.id not in forgotten], incidents, linked)
 
     async def verdicts(self, deployments: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Datadog was last told of each of these deployments, of those of which it was told something."""

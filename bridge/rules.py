@@ -222,11 +222,13 @@ def _changed(fact: Fact, change: Set) -> Sequence[Fact]:
         new = {name: value for name in ("env", "team", "version") if (value := getattr(change, name)) is not None}
         origins = {**fact.origins, **dict.fromkeys(new, "rule"), **({"service": "rule"} if services else {})}
         whole = replace(fact, **new, custom_tags=(*fact.custom_tags, *change.tags), origins=origins)
+        if change.version is not None:
+            whole = replace(whole, version_as=None)
         if not services:
             return (whole,)
         if len(services) == 1:
-            return (replace(whole, service=services[0]),)
-        return tuple(replace(whole, service=one, id=one_of_several(fact.id, one)) for one in services)
+            return (whole.named(services[0]),)
+        return tuple(replace(whole.named(one), id=one_of_several(fact.id, one)) for one in services)
     if isinstance(fact, ChangeFailure):
         env = change.env if change.env is not None else fact.env
         if not services or len(services) == 1:

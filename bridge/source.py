@@ -102,6 +102,8 @@ class Mark:
 
     failure_id: str
     is_set: bool
+    at: int
+    """Nanoseconds since the epoch: of two words the later one counts."""
 
 
 @dataclass(frozen=True, slots=True)

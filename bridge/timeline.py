@@ -43,14 +43,17 @@ class Deployed:
     env: str
     started_at: int
     finished_at: int
-    identity: str
-    """Equal for deployments of the same commit, or version; empty if neither is known."""
+    commit: str = ""
+    """The first twelve digits of its commit."""
+    version: str = ""
+    """A digest of its version."""
 
     @classmethod
     def from_text(cls, id_: str, service: str, text: str) -> Deployed:
-        finished, took, identity, env = text.split("|", 3)
+        finished, took, content, env = text.split("|", 3)
         finished_at = int(finished, 16)
-        return cls(id_, service, env, finished_at - int(took, 16), finished_at, identity)
+        commit, _, version = content.partition(":")
+        return cls(id_, service, env, finished_at - int(took, 16), finished_at, commit, version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Incident:
     """None: not known; then the failed deployment is named."""
     finished_at: int | None = None
     root_cause: str = ""
-    """Identity of the commit that a person named."""
+    """The first twelve digits of the commit that a person named."""
     ended: Ended = ""
     """Why it marks no deployment, whatever else is known."""
     deployment_id: str = ""
@@ -108,20 +111,21 @@ def _override(text: str) -> Literal["", "apply", "reject"]:
     return "apply" if text == "apply" else "reject" if text == "reject" else ""
 
 
-def identity_of(attributes: Mapping[str, Any]) -> str:
-    """The identity of what was deployed: its commit, else its version, as Datadog compares them."""
+def _commit_of(attributes: Mapping[str, Any]) -> str:
     git = attributes.get("git")
-    if isinstance(git, Mapping) and git.get("commit_sha"):
-        return str(git["commit_sha"])[:12].lower()
+    return str(git["commit_sha"])[:12].lower() if isinstance(git, Mapping) and git.get("commit_sha") else ""
+
+
+def _version_of(attributes: Mapping[str, Any]) -> str:
     version = attributes.get("version")
-    return f"v{hashlib.sha256(str(version).encode()).hexdigest()[:11]}" if version else ""
+    return hashlib.sha256(str(version).encode()).hexdigest()[:8] if version else ""
 
 
 def traces_of(envelope: Envelope) -> Sequence[Trace]:
     """What there is to remember of a statement; of a note only that it is about a label."""
     if not envelope.method:
         label = envelope.concerns
-        return (Trace("label", label["incident"], 0, label["label"]),) if "label" in label else ()
+        return (Trace("label", label["incident"], label["at"], label["label"]),) if "label" in label else ()
     attributes, family = envelope.attributes, envelope.key.partition(":")[0]
     if family == "deployment":
         return _of_deployment(envelope, attributes)
@@ -138,7 +142,7 @@ def _of_deployment(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequenc
     finished_at, service = attributes["finished_at"] // _MS, attributes["service"]
     took = finished_at - attributes["started_at"] // _MS
     env = attributes.get("env", "")
-    text = f"{finished_at:x}|{took:x}|{identity_of(attributes)}|{env}"
+    text = f"{finished_at:x}|{took:x}|{_commit_of(attributes)}:{_version_of(attributes)}|{env}"
     deployed = Trace("deployment", envelope.datadog_id, finished_at, text, service)
     if ROLLBACK not in attributes.get("custom_tags", ()):
         return (deployed,)
@@ -198,7 +202,7 @@ def _of_incident(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[
         "env": attributes.get("env", ""),
         "at": started_at // _MS if started_at is not None else None,
         "end": finished_at // _MS if finished_at is not None else None,
-        "root_cause": identity_of(attributes) if "git" in attributes else "",
+        "root_cause": _commit_of(attributes),
         "ended": "merged" if merged else "not_a_change" if NOT_A_CHANGE_TAG in tags else "",
     }
     text = _told(said)

@@ -91,9 +91,10 @@ class Linker:
 
     async def _tell(self, service: str, scene: Scene, decisions: Sequence[Decision]) -> None:
         """Records what Datadog was not told yet."""
-        wanted = verdicts(decisions, scene.linked)
-        said = await self._links.verdicts(list(wanted))
         by_id = {one.id: one for one in scene.deployments}
+        # of a deployment that is not known (any more) nothing new can be concluded
+        wanted = verdicts(decisions, {incident: one for incident, one in scene.linked.items() if one in by_id})
+        said = await self._links.verdicts(list(wanted))
         entries = []
         for deployment, verdict in wanted.items():
             before = said.get(deployment, {})

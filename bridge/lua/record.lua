@@ -99,11 +99,15 @@ local function remember_deployment(id, text, service)
   end
 end
 
-local function remember(traces, is_sent)
+local function remember(traces, is_sent, is_superseded)
   for _, trace in ipairs(cjson.decode(traces)) do
     local kind, id, at, text, service = unpack(trace)
     local services = {}
-    if kind == 'undeployed' then
+    -- what a webhook says itself stays true when something was concluded before it came; the call is not made
+    if is_superseded and not (kind == 'incident' and cjson.decode(text).explicit) then kind = 'none' end
+    if kind == 'none' then
+      services = {}
+    elseif kind == 'undeployed' then
       redis.call('HDEL', P .. 'deployments:' .. service, id)
       guard_env('deployment', id, false)
       services = {service}
@@ -114,6 +118,12 @@ local function remember(traces, is_sent)
       if kind == 'incident' then
         redis.call('HSETNX', incident, 'first', text)
         redis.call('HSET', incident, 'last', text)
+      elseif kind == 'label' then
+        -- redelivered, an older word must not undo a newer one
+        local said_at = tonumber(redis.call('HGET', incident, 'labelled_at') or '0')
+        if redis.call('EXISTS', incident) == 1 and at >= said_at then
+          redis.call('HSET', incident, 'label', text, 'labelled_at', at)
+        end
       elseif redis.call('EXISTS', incident) == 1 then
         redis.call('HSET', incident, kind, text)
       end
@@ -147,8 +157,10 @@ for i = 5, #ARGV, FIELDS do
       remember_deployment(ARGV[i], deployed, service)
       if answer == 'redriven' and not string.find(deployed, '|$') then guard_env('deployment', ARGV[i], false) end
     end
-    if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'ignored') then
-      remember(traces, answer ~= 'ignored')
+    -- ignored for want of an opening: as if it had never been said
+    local is_noted = answer == 'ignored' and ARGV[i + 3] ~= 'waiting'
+    if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'superseded' or is_noted) then
+      remember(traces, not is_noted, answer == 'superseded')
     end
     if history ~= '' then latest[history] = math.max(latest[history] or number, number) end
   end

@@ -26,6 +26,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, zip_longest
 from typing import Annotated, Any, Literal
 
@@ -308,7 +309,7 @@ class _Subject:
 
 def _missed(
     event: Notification, options: ArgoCDOptions, subject: _Subject, deployed: Sequence[_Deployed], *, skips: bool
-) -> Iterator[Deployment]:
+) -> Iterator[Fact]:
     """What came before in the history, newest first: reported where the ledger knows an older entry, and none newer.
 
     Annotations, images, hydrator and health are of today: what they say of a version is not said of these.
@@ -329,6 +330,14 @@ def _missed(
         if skips and earlier is not None and one.sync.deploys_the_same_as(earlier.sync):
             continue
         yield from _deployments(then, options, subject, one, role="missed")
+        undone = _undone(deployed[: deployed.index(one) + 1])
+        if undone:
+            history = History(_history_of(subject), one.sync.id, "missed")
+            yield from _change_failures(subject, undone, remedied_by=one, history=history)
+
+
+def _history_of(subject: _Subject) -> str:
+    return fact_id("argo", subject.uid, instance=subject.instance)
 
 
 def _has_times(deployed: _Deployed) -> bool:
@@ -364,7 +373,7 @@ def _deployments(
         annotations = _without_version(annotations)
     custom_tags = _custom_tags(event.application, by)
     git = _git(event, sync, annotations, options)
-    name = fact_id("argo", subject.uid, instance=subject.instance)
+    name = _history_of(subject)
     # without numbers in the history, a numbering of its own
     history = History(*((name, sync.id) if sync.id is not None else (f"{name}-t", started_at // SECOND)), role)
     for service in subject.services:
@@ -378,11 +387,20 @@ def _deployments(
             "team": _team(event.application),
             "git": git,
         }
-        yield Deployment(**fields_of(found), custom_tags=custom_tags, history=history)
+        yield Deployment(
+            **fields_of(found),
+            custom_tags=custom_tags,
+            history=history,
+            version_as=partial(_version, event, sync, annotations),
+        )
 
 
 def _change_failures(
-    subject: _Subject, failed: _Deployed, remedied_by: _Deployed | None = None, at: int | None = None
+    subject: _Subject,
+    failed: _Deployed,
+    remedied_by: _Deployed | None = None,
+    at: int | None = None,
+    history: History | None = None,
 ) -> Iterator[ChangeFailure]:
     for service in subject.services:
         found: Found = {
@@ -392,7 +410,7 @@ def _change_failures(
             "remediation_id": subject.id_of(remedied_by, service) if remedied_by else (None, ""),
             "remediation_type": ("rollback" if remedied_by else None, ""),
         }
-        yield ChangeFailure(**fields_of(found), at=at)
+        yield ChangeFailure(**fields_of(found), at=at, history=history)
 
 
 # ---- their fields
@@ -460,7 +478,8 @@ def _finish(deployed: _Deployed, health: Health, operation: Operation) -> tuple[
     if deployed_at is None:
         return operation.finished_at, "operation.finished_at"
     # earlier: the health was not affected; much later: something else than this deployment changed it
-    if healthy_at is not None and deployed_at <= healthy_at <= deployed_at + _DAY:
+    is_healthy = health.status == "Healthy"
+    if is_healthy and healthy_at is not None and deployed_at <= healthy_at <= deployed_at + _DAY:
         return healthy_at, "health.lastTransitionTime"
     return deployed_at, f"{deployed.place}.deployed_at"
 

@@ -431,7 +431,8 @@ def _issues(event: IssuesEvent, context: Context) -> Translation:
         "service": failure.services,
     }
     if is_marked:
-        mark = Mark(failure.id, is_set=event.action == "labeled")
+        labelled_at, _ = _needed((issue.updated_at, "issue.updated_at"))
+        mark = Mark(failure.id, is_set=event.action == "labeled", at=labelled_at)
         facts = [failure] if mark.is_set else []  # it may be the first that is heard of the issue
         return Translation(facts, ignored="" if facts else "a label was taken off", traits=traits, mark=mark)
     if is_renamed and context.options.title_updates == "ignore":

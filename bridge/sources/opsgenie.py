@@ -163,7 +163,8 @@ def translate(event: AlertAction, context: Context) -> Translation:
             changed = (alert.addedTags if is_set else alert.removedTags) or ""
             if not _is_no_change(changed.split(",")):
                 return nothing("changes of tags are not sent", traits)
-            return Translation(ignored="noted for linking", traits=traits, mark=Mark(failure.id, is_set))
+            mark = Mark(failure.id, is_set, _updated_at(alert))
+            return Translation(ignored="noted for linking", traits=traits, mark=mark)
         case "UpdatePriority" if options.priority_updates == "ignore":
             return nothing("changes of priority are not sent (option priority_updates)", traits)
         case "UpdateMessage" if options.title_updates == "ignore":

@@ -25,6 +25,7 @@ from bridge.dead_letters import DeadLetters
 from bridge.dora import Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.intake import Delivery
+from bridge.last_heard import LastHeard
 from bridge.ledger import Entry, Ledger
 from bridge.links import Links
 from bridge.openapi import document
@@ -64,7 +65,7 @@ async def inside(redis_server: PrivateRedis) -> AsyncIterator[Inside]:
         rung.append(1)
 
     def make(made: Settings | None = None, address: str = "10.0.0.1", **headers: str) -> httpx.AsyncClient:
-        app = create_internal_app(made or settings(), ledger, DeadLetters(redis), Links(redis), ring)
+        app = create_internal_app(made or settings(), ledger, DeadLetters(redis), Links(redis), ring, LastHeard(redis))
         transport = httpx.ASGITransport(app, client=(address, 1))
         clients.append(httpx.AsyncClient(transport=transport, base_url="http://inside", headers=headers))
         return clients[-1]
@@ -266,7 +267,7 @@ def test_the_description_is_of_the_routes_there_are(redis_server: PrivateRedis) 
     async def ring() -> None: ...
 
     redis = redis_url.patient(redis_server.url)
-    app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring)
+    app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring, LastHeard(redis))
     for_eyes = ("/admin", "/admin/", "/admin/login", "/admin/logout", "/admin/static/{name}")
     routes = {
         (route.path, method.lower())
@@ -529,7 +530,7 @@ async def test_a_hanging_redis_hangs_nothing(redis_server: PrivateRedis) -> None
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         redis = redis_url.impatient(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring)
+        app = create_internal_app(settings(), Ledger(redis), DeadLetters(redis), Links(redis), ring, LastHeard(redis))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
             started = time.monotonic()

@@ -669,3 +669,30 @@ async def test_secrets_and_signatures_are_nowhere(
     told += json.dumps(lines()) + generate_latest(REGISTRY).decode() + repr(settings_of())
     told += "".join(str(entry) for entry in ledger.entries)
     assert [one for one in hidden if one in told] == []
+
+
+# -- who was heard from
+
+
+async def test_authentic_webhooks_are_heard(ledger: Ledger) -> None:
+    heard: list[tuple[str, bytes, bool]] = []
+    config = settings_of(DORA_BRIDGE_SECRETS__GITHUB='["new", "old"]')
+    app = create_app(config, ledger.record, hear=lambda *one: heard.append(one))
+    kind, body = samples()["github"]
+    async with client_of(app) as client:
+        for secret, of_kind in ((b"old", kind), (b"new", "ping"), (b"other", kind)):
+            headers = signed(config.endpoints["github"], body, kind=of_kind, secret=secret)
+            await client.post("/webhooks/github", content=body, headers=headers)
+    assert heard == [("github", b"old", True), ("github", b"new", False)]
+
+
+async def test_what_redis_did_not_take_is_not_heard() -> None:
+    heard: list[tuple[str, bytes, bool]] = []
+    config = settings_of()
+    ledger = Ledger(LedgerUnavailable("Redis did not answer in time"))
+    app = create_app(config, ledger.record, hear=lambda *one: heard.append(one))
+    kind, body = samples()["github"]
+    async with client_of(app) as client:
+        headers = signed(config.endpoints["github"], body, kind=kind, secret=SECRETS["github"].encode())
+        assert (await client.post("/webhooks/github", content=body, headers=headers)).status_code == 503
+    assert not heard

@@ -425,3 +425,31 @@ def test_send_tells_status_and_answer(
     assert (done.code, done.objects) == (code, [told])
     done = run("send", "github", DEPLOYED, "--url", url, "--secret", "x")
     assert (done.code, done.out[:4]) == (code, f"{status} ")
+
+
+# -- samples
+
+
+def test_samples_go_to_each_sender_s_endpoint_that_has_a_secret(run: Run, receiver: Receiver) -> None:
+    secrets = {"DORA_BRIDGE_SECRETS__GITHUB": '["the first", "another"]', "DORA_BRIDGE_SECRETS__OPSGENIE": "token"}
+    done = run("samples", "--url", f"http://{receiver.address}/", **secrets)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[:2] for line in done.out.splitlines()] == [["github", "202"], ["opsgenie", "202"]]
+    (path, headers, body), (other, others, _) = receiver.requests
+    assert (path, other) == ("/webhooks/github", "/webhooks/opsgenie")
+    assert headers["x-hub-signature-256"] == f"sha256={hmac.new(b'the first', body, hashlib.sha256).hexdigest()}"
+    assert others["authorization"] == "Bearer token"
+
+
+def test_samples_that_are_refused_are_exit_code_1(run: Run, receiver: Receiver) -> None:
+    receiver.status = 401
+    done = run("samples", DORA_BRIDGE_LISTEN=receiver.address, DORA_BRIDGE_SECRETS__ARGOCD="token")
+    assert (done.code, len(receiver.requests)) == (1, 1)
+
+
+def test_samples_need_a_secret(run: Run) -> None:
+    done = run("samples")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "dora-bridge: no secret to sign with: set DORA_BRIDGE_SECRETS__GITHUB, or that of another endpoint\n"
+    )

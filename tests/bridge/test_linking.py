@@ -22,8 +22,12 @@ def at(minutes: float) -> int:
     return T0 + int(minutes * MINUTE)
 
 
-def deployed(id_: str, finished: float, identity: str = "", *, env: str = "production", took: float = 5) -> Deployed:
-    return Deployed(id_, "checkout", env, at(finished - took), at(finished), identity or id_)
+def deployed(
+    id_: str, finished: float, commit: str = "", version: str = "", *, env: str = "production", took: float = 5
+) -> Deployed:
+    return Deployed(
+        id_, "checkout", env, at(finished - took), at(finished), commit or ("" if version else id_), version
+    )
 
 
 def incident(id_: str = "inc", started: float | None = 100, until: float | None = None, **more: Any) -> Incident:
@@ -133,10 +137,21 @@ def test_a_remedy_is_of_the_same_env_and_after_the_beginning() -> None:
     assert one(incident(started=50), A, B, deployed("x", 49.5)).remedy is None
 
 
+def test_versions_are_compared_where_one_has_no_commit() -> None:
+    first, second = deployed("x", 10, "a", "v1"), deployed("y", 50, "b", "v2")
+    by_hand = deployed("r", 150, version="v1")
+    assert one(incident(), first, second, by_hand).remedy == Remedy("r", "rollback")
+    assert one(incident(), first, second, deployed("r", 150, "c", "v1")).remedy == Remedy("r", "rollforward"), (
+        "by commit"
+    )
+    assert one(incident(), deployed("x", 10, version="v1"), second, deployed("r", 150, "c", "v1")).remedy == Remedy(
+        "r", "rollback"
+    )
+    assert one(incident(), first, second, deployed("again", 150, version="v2")).remedy is None
+
+
 def test_of_unknown_versions_the_remedy_goes_forward() -> None:
-    unknown = [
-        Deployed(name, "checkout", "production", at(end - 1), at(end), "") for name, end in (("x", 50), ("y", 150))
-    ]
+    unknown = [Deployed(name, "checkout", "production", at(end - 1), at(end)) for name, end in (("x", 50), ("y", 150))]
     assert one(incident(), *unknown).remedy == Remedy("y", "rollforward")
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from linked import DEPLOYMENT, happened, incident_id, look
-from undelivered import deployed, record
+from undelivered import NOW, SECOND, deployed, failed, record
 
+from bridge import links as links_
 from bridge import redis_url
+from bridge.dora import ChangeFailure
 from bridge.embedded_redis import PrivateRedis
-from bridge.ledger import Ledger
+from bridge.envelope import Envelope
+from bridge.ledger import Entry, Ledger
 from bridge.links import Links
 
 
@@ -95,3 +98,54 @@ async def test_a_suggestion_that_became_another_thing_waits_no_more(ledger: Ledg
     assert await links.suggestions() == 1
     await look(links, mode="auto")
     assert await links.suggestions() == 0
+
+
+async def test_what_is_ignored_for_want_of_an_opening_is_no_incident(ledger: Ledger, links: Links) -> None:
+    closing = failed(1, finished_at=NOW - 60 * SECOND, only_if_open="it does not count")
+    assert await record(ledger, deployed(1), closing) == ["accepted", "ignored"]
+    assert (await links.scene("chekout")).incidents == []
+
+
+async def test_what_a_webhook_says_itself_stays_true_after_a_verdict(ledger: Ledger, links: Links) -> None:
+    await record(ledger, deployed(1))
+    verdict = ChangeFailure(deployment_id=DEPLOYMENT, service="chekout", env="production", revision=1)
+    said = ChangeFailure(
+        deployment_id=DEPLOYMENT,
+        service="chekout",
+        env="production",
+        remediation_id=deployed(2).id,
+        remediation_type="rollback",
+    )
+    assert await record(ledger, verdict, said) == ["accepted", "superseded"]
+    [incident] = (await links.scene("chekout")).incidents
+    assert (incident.explicit, incident.remediation_id) == (True, deployed(2).id)
+    assert (await links.verdicts([DEPLOYMENT]))[DEPLOYMENT]["revision"] == 1, "what was not sent was not told"
+
+
+@pytest.mark.parametrize(("words", "ended"), [(["set", "off"], ""), (["off", "set"], ""), (["set"], "not_a_change")])
+async def test_an_older_word_does_not_undo_a_newer_one(
+    ledger: Ledger, links: Links, words: list[str], ended: str
+) -> None:
+    incident = await happened(ledger)
+    for number, word in enumerate(words):
+        concerns = {"incident": incident, "label": word, "at": 1_000 if word == "set" else 2_000}
+        note = Envelope(
+            id=f"in-{number:032d}", endpoint="e", source="s", received_at=NOW, state="ignored", concerns=concerns
+        )
+        await ledger.record([Entry(note)])
+    [found] = (await links.scene("chekout")).incidents
+    assert found.ended == ended
+
+
+async def test_what_an_incident_belongs_to_is_not_forgotten(
+    ledger: Ledger, links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links_, "MOST_DEPLOYMENTS", 3)
+    await record(ledger, deployed(1))
+    await happened(ledger)
+    await look(links)
+    await record(ledger, *(deployed(number, finished_at=NOW + number * SECOND) for number in range(2, 12)))
+    await look(links)
+    known = [one.id for one in (await links.scene("chekout")).deployments]
+    assert known == [DEPLOYMENT, *(deployed(number).id for number in (9, 10, 11))]
+    assert [one["deployment"] for one in await links.decisions([incident_id()])] == [DEPLOYMENT]

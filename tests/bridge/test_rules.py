@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -14,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.configuration import parse
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Withdrawal
 from bridge.errors import PayloadInvalid
+from bridge.intake import Delivery, receive
 from bridge.rules import Rule, apply
 
 DEPLOYMENT = Deployment(
@@ -350,3 +355,22 @@ def test_ids_of_several_services_differ() -> None:
     services = [f"service-{number}" for number in range(50)]
     facts, _, _ = apply([rule(set={"services": services})], DEPLOYMENT, TRAITS)
     assert all(one.id != other.id for one, other in itertools.combinations(facts, 2))
+
+
+def test_a_service_that_a_rule_names_has_the_version_of_its_own_image() -> None:
+    body = json.loads(
+        (Path(__file__).parents[1] / "fixtures" / "argocd" / "deployed.single-source" / "body.json").read_bytes()
+    )
+    body["application"] |= {"name": "loyalty-prod", "annotations": {}, "labels": {}}
+    body["images"] = ["registry.example.com/loyalty:1.13.0", "registry.example.com/envoy:2.0.0"]
+    raw = json.dumps(body).encode()
+    for rules, version in (
+        ([], None),
+        ([{"match": {"application": "*-prod"}, "set": {"service": "$1"}}], "1.13.0"),
+        ([{"match": {"application": "*-prod"}, "set": {"services": ["$1", "envoy"]}}], "1.13.0"),
+        ([{"match": {"application": "*-prod"}, "set": {"service": "$1", "version": "9"}}], "9"),
+    ):
+        delivery = Delivery({}, {}, raw)
+        endpoint = parse({"endpoints": {"argocd": {"ignore_older_than_hours": 0}}}, "bridge.yaml")[1]["argocd"]
+        receipt = receive(endpoint, delivery, secret=1, now=time.time_ns(), rules=[Rule(**rule) for rule in rules])
+        assert receipt.envelopes[0].attributes.get("version") == version

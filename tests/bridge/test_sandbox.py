@@ -407,6 +407,7 @@ NEEDS_ONLY_THE_API_KEY = [
     ("GET", "/api/v1/validate"),
 ]
 NEEDS_BOTH_KEYS = [
+    ("GET", "/api/v2/validate_keys"),
     ("POST", f"{DORA}/deployments"),
     ("POST", f"{DORA}/failures"),
     ("GET", f"{DORA}/deployments/{ID}"),

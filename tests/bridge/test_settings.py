@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from bridge import redis_url
 from bridge.errors import ConfigurationError
 from bridge.settings import Environment, SecretFile, Settings, read, secret_variable
 
@@ -90,6 +93,45 @@ def test_tokens_of_senders(tmp_path: Path) -> None:
     )
 
 
+def test_keys_of_datadog_in_files(tmp_path: Path) -> None:
+    (tmp_path / "api").write_bytes(b"\xef\xbb\xbfnew\nold\n")  # with a byte order mark
+    (tmp_path / "app").write_bytes(b" app\xff \n")
+    found = read({"DD_API_KEY_FILE": str(tmp_path / "api"), "DD_APP_KEY_FILE": str(tmp_path / "app")})
+    assert found.api_key == "new", "the first one"
+    assert found.app_key == "app"
+    assert found.application_key
+    inline = read({"DD_API_KEY": "[apié"})
+    assert (inline.api_key, inline.app_key, inline.application_key) == ("[api", None, False)
+    for variable in ("DD_API_KEY", "DD_APP_KEY"):
+        assert problem(**{variable: HIDDEN, f"{variable}_FILE": "x"}) == f"give {variable} or {variable}_FILE, not both"
+        missing = problem(**{f"{variable}_FILE": str(tmp_path / "none")})
+        assert missing == f"{variable}_FILE: the file is missing, unreadable or empty"
+
+
+def test_key_of_datadog_changes_with_its_file(tmp_path: Path) -> None:
+    path, clock = tmp_path / "key", Clock()
+    path.write_text("old")
+    settings = replace(read({}), api_key_file=SecretFile(path, clock))
+    assert settings.api_key == "old"
+    path.write_text("newer")
+    clock.now += 1
+    assert settings.api_key == "newer"
+
+
+def test_certificates_of_redis(tmp_path: Path) -> None:
+    path = tmp_path / "ca of ours.pem"
+    path.write_text("x")
+    given = {"DORA_BRIDGE_REDIS_CA": str(path), "DORA_BRIDGE_REDIS_URL": "rediss://:p%2Fw@redis:6380/3?ssl_certfile=a"}
+    url = read(given).environment.redis_url
+    assert url == f"rediss://:p%2Fw@redis:6380/3?ssl_certfile=a&ssl_ca_certs={quote(str(path))}"
+    options = redis_url.impatient(url).connection_pool.connection_kwargs
+    assert (options["ssl_ca_certs"], options["ssl_certfile"], options["password"]) == (str(path), "a", "p/w")
+    assert problem(DORA_BRIDGE_REDIS_CA=str(path)) == (
+        "DORA_BRIDGE_REDIS_CA: only a rediss:// server has a certificate (DORA_BRIDGE_REDIS_URL)"
+    )
+    assert problem(**given | {"DORA_BRIDGE_REDIS_CA": "/none"}) == "DORA_BRIDGE_REDIS_CA: there is no such file"
+
+
 def test_site_makes_the_address() -> None:
     assert read({"DD_SITE": "us5.datadoghq.com"}).datadog_url == "https://api.us5.datadoghq.com"
 
@@ -138,6 +180,7 @@ def test_blanks_around_values_do_not_count() -> None:
                 "redis://host?hidden-value=1",
                 "redis+sentinel://host:hidden-value/service",
                 "redis+sentinel://host/service/hidden-value",
+                "redis+sentinel://host/service?hidden-value=1",
                 "other+sentinel://hidden-value/service",
             ],
         ),
@@ -313,6 +356,23 @@ def test_mounted_secret_is_replaced_by_another_link(tmp_path: Path) -> None:
     (tmp_path / "..new").rename(tmp_path / "..data")
     clock.now += 1
     assert file() == (b"v2",)
+
+
+def test_a_folder_of_mounted_secrets_is_read_as_one(tmp_path: Path) -> None:
+    """As Kubernetes mounts several keys of Secrets in one place."""
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "2").write_text("old\n")
+    (tmp_path / "1").write_text("new\n")
+    (tmp_path / "2").symlink_to("..data/2")
+    clock = Clock()
+    file = SecretFile(tmp_path, clock)
+    assert file() == (b"new", b"old")
+    (tmp_path / "2").unlink()
+    clock.now += 1
+    assert file() == (b"new",)
+    (tmp_path / "1").unlink()
+    clock.now += 1
+    assert file() == (b"new",), "as while a file is missing"
 
 
 def test_secrets_of_before_stay_while_the_file_is_missing_or_empty(tmp_path: Path) -> None:

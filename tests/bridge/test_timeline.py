@@ -10,7 +10,7 @@ import pytest
 
 from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, Git, Withdrawal, withdrawal
 from bridge.envelope import Envelope, identity
-from bridge.timeline import Deployed, Incident, Trace, identity_of, traces_of
+from bridge.timeline import Deployed, Incident, Trace, traces_of
 
 NS, T0 = 1_000_000_000, 1_760_000_000
 SHA = "ABCDEF0123456789" * 2 + "abcdef01"
@@ -47,15 +47,18 @@ def test_a_deployment_survives_its_text(env: str) -> None:
 
 
 def test_the_text_of_a_deployment_is_small_enough_for_a_compact_hash() -> None:
-    (trace,) = traces_of(envelope(deployed(git=Git(SHA, "https://x"))))
+    (trace,) = traces_of(envelope(deployed(version="v1.2.3", git=Git(SHA, "https://x"))))
     assert len(trace.text.encode()) <= 64  # hash-max-listpack-value of Redis
 
 
-def test_a_commit_is_the_identity_and_else_the_version() -> None:
-    git = {"git": {"commit_sha": SHA}, "version": "1"}
-    assert identity_of(git) == "abcdef012345" == identity_of({"git": {"commit_sha": SHA.lower()}, "version": "2"})
-    assert identity_of({"version": "1"}) != identity_of({"version": "2"})
-    assert identity_of({}) == ""
+def test_commit_and_version_are_both_kept() -> None:
+    (trace,) = traces_of(envelope(deployed(version="v1", git=Git(SHA, "https://x"))))
+    (other,) = traces_of(envelope(deployed(version="v2", git=Git(SHA.lower(), "https://x"))))
+    (bare,) = traces_of(envelope(deployed(version="v1")))
+    one, two, three = (Deployed.from_text("d", "checkout", each.text) for each in (trace, other, bare))
+    assert one.commit == two.commit == "abcdef012345"
+    assert one.version == three.version != two.version
+    assert three.commit == ""
 
 
 def test_a_rollback_of_something_is_a_signal_of_its_own() -> None:

@@ -226,3 +226,25 @@ async def test_a_redis_that_is_gone_is_a_503_and_comes_back(system: System) -> N
     await system.until_drained()
     assert identifier in system.sent_ids()
     assert {process.poll() for process in system.processes.values()} == {None}
+
+
+async def test_a_worker_outlives_a_redis_that_goes_for_long_while_it_drains(system: System) -> None:
+    """RQ's own worker gives up then, as if it had been asked to end."""
+    system.start_web()
+    system.script({"delay_ms": 1000, "times": 1})
+    system.start_worker()
+    one = await post(system, deployment(unique()))
+    until(lambda: one in log_of(system), 20, "nothing was sent")
+    system.redis.kill()
+    gave_up = "found an unhandled exception, quitting"
+    until(lambda: gave_up in log_of(system), 90, "RQ's worker did not give up: this test shows nothing")
+    system.redis.start()
+    other = await post(system, deployment(unique()))
+    await system.until_drained()
+    assert {one, other} <= set(system.sent_ids())
+    assert system.kill("worker", signal.SIGTERM) == 0
+
+
+def log_of(system: System) -> str:
+    """What the worker logged, and the ids that the sandbox was sent."""
+    return (system.folder / "worker.log").read_text("utf-8") + json.dumps([one["body"] for one in system.requests()])

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from system import System
 from year.cast import DAY
 from year.company import Company, company
-from year.facts import differences
+from year.facts import anonymous, differences
 from year.play import configure, play
 from year.recompute import Store
 from year.webhooks import configuration, webhooks
@@ -27,7 +27,7 @@ from year.wire import EVERY_RUN, calls
 from bridge.times import SECOND, to_rfc3339
 
 DAYS = int(os.environ.get("YEAR_DAYS", "14"))
-SEED = int(os.environ.get("YEAR_SEED", "19"))
+SEED = int(os.environ.get("YEAR_SEED", "158"))
 LONGEST_S = 60 + 4 * DAYS
 MOST_LINES = 60
 KEYS = {"DD-API-KEY": "key", "DD-APPLICATION-KEY": "key"}
@@ -56,21 +56,28 @@ async def test_datadog_comes_to_what_really_happened(system: System, capsys: pyt
         "what Datadog was asked": store.wrongs,
         "what Datadog's own client would not send": invalid,
         "what Datadog lists": _not_listed(system, story, store),
-        "what it comes to": differences(story.facts, store.facts(_managed(system))),
+        "what it comes to": differences(anonymous(story.facts, store.late), store.facts(_managed(system))),
     }
     with capsys.disabled():
-        print(_report(story, len(told), reception.answers, seen, wrongs))  # noqa: T201 - it is what was checked
+        print(_report(story, len(told), reception.answers, seen, len(store.late), wrongs))  # noqa: T201 - it is what was checked
     assert seen.keys() >= EVERY_RUN
     assert not any(wrongs.values()), "see the report above"
 
 
-def _report(story: Company, told: int, answers: Counter[str], seen: Counter[str], wrongs: dict[str, list[str]]) -> str:
+def _report(
+    story: Company,
+    told: int,
+    answers: Counter[str],
+    seen: Counter[str],
+    late: int,
+    wrongs: dict[str, list[str]],
+) -> str:
     facts = story.facts
     lines = [
         f"\n{DAYS} days, seed {SEED}: {told} webhooks, {_counts(answers)}",
         f"truth: {len(facts.deployments)} deployments, {len(facts.change_failures)} change failures,"
         f" {len(facts.incidents)} incidents; {_counts(Counter(story.scenes))}",
-        f"Datadog was asked: {_counts(seen)}",
+        f"Datadog was asked: {_counts(seen)}; {late} deployments came so late that they went without their commit",
     ]
     for where, several in wrongs.items():
         lines += [f"{where}: {len(several)} wrong"] if several else []

@@ -21,6 +21,8 @@ repository's name, by a workflow, by an Argo CD application."""
 Pager = Literal["pagerduty", "pagerduty-ops", "opsgenie", "jsm", "issues"]
 PAGERDUTY: Sequence[Pager] = ("pagerduty", "pagerduty-ops")
 """Two accounts; what the second one says goes to Incident Management."""
+LOW = 4
+"""Priority of alerts that are no failures."""
 NO_CHANGE = "not-a-change"
 Label = Literal["", "not-a-change", "taken off"]
 """Whether people found that no deployment caused an incident, and labelled it so, or took that back."""
@@ -108,6 +110,11 @@ class Alarm:
     """Its priority was changed while it was open."""
     merged_into: int | None = None
     label: Label = ""
+
+    @property
+    def counts(self) -> bool:
+        """Alerts of low priority are no failures."""
+        return self.priority != LOW
 
     @property
     def nanoseconds(self) -> Sequence[tuple[int, int | None]]:

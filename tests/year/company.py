@@ -40,7 +40,7 @@ def company(seed: int, days: int, end: int) -> Company:
         life.live(neighbour=units[(position + 7) % len(units)])
     rollouts = [one for life in lives for one in life.rollouts]
     alarms = [one for life in lives for one in life.alarms]
-    kept = [alarm for alarm in alarms if alarm.merged_into is None]
+    kept = [alarm for alarm in alarms if alarm.merged_into is None and alarm.counts]
     facts = Facts(
         [seen for one in rollouts for seen in deployed(one)],
         {

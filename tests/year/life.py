@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from year.cast import DAY, HOUR, MINUTE, PAGERDUTY, Alarm, Label, Rollout, Undo, Unit
+from year.cast import DAY, HOUR, LOW, MINUTE, PAGERDUTY, Alarm, Label, Rollout, Undo, Unit
 
 Failure = tuple[Rollout, str, Rollout | None, Literal["rollback", "rollforward"] | None]
 """What failed, in which service, what remedied it and how."""
@@ -74,6 +74,8 @@ class Life:
         ]
         if self.unit.pager in PAGERDUTY:
             scenes += [self._merged, self._merged, self._reopened, self._reopened]
+        if self.unit.pager in ("opsgenie", "jsm"):
+            scenes += [self._alerted]
         if self.unit.way == "argocd":
             scenes += [self._degraded_at_once, self._degraded_later, self._degraded_and_rolled_back]
         self.scenes.append(self.dice.choice(scenes)(last))
@@ -162,6 +164,12 @@ class Life:
         if takes_it_back:
             self._failed(good, None, None, services=services)
         return "found to be a change after all" if takes_it_back else "found to be no change"
+
+    def _alerted(self, good: Rollout) -> str:
+        """An alert too low to be a failure."""
+        begin = self._soon_after(good)
+        self._alarm(begin, begin + self._some(5 * MINUTE, HOUR), priority=LOW)
+        return "an alert that does not count"
 
     def _merged(self, bad: Rollout) -> str:
         """A neighbour's alarm, which was about this one: it is merged away and must blame nothing."""
@@ -355,6 +363,7 @@ class Life:
         merged_into: int | None = None,
         label: Label = "",
         may_be_raised: bool = False,
+        priority: int | None = None,
     ) -> tuple[str, ...]:
         """The services it names."""
         unit = unit or self.unit
@@ -362,8 +371,10 @@ class Life:
         # nobody sends an alert of Opsgenie again: its end must not be lost
         if pager in ("opsgenie", "jsm") and (end is None or self._is_disturbed(end - HOUR, end + HOUR)):
             pager = "pagerduty"
+            if priority == LOW:
+                return ()
         services = unit.services if pager in PAGERDUTY else (self.dice.choice(unit.services),)
-        priority = self.dice.choice([1, 2, 2, None]) if pager in PAGERDUTY else self.dice.choice([1, 2])
+        priority = priority or self.dice.choice([1, 2, 2, None] if pager in PAGERDUTY else [1, 2])
         lasts = (end or begin) - begin
         raised = may_be_raised and pager in PAGERDUTY and lasts > 10 * MINUTE and self.dice.random() < 0.4
         self.alarms.append(

@@ -36,7 +36,7 @@ def test_the_same_seed_tells_the_same_story() -> None:
 
 def test_everything_that_can_happen_happens_in_a_year(year: Company) -> None:
     scenes = Counter(year.scenes)
-    assert len(scenes) == 19
+    assert len(scenes) == 20
     assert min(scenes.values()) > 10
     assert any(one.is_lost for one in year.rollouts)
     assert {one.undo for one in year.rollouts} == {None, "plain", "payload", "rollback_of", "task", "history"}

@@ -1,4 +1,4 @@
-"""The year as the vendors tell it: every webhook, in the order of arrival, with all that goes wrong on the way. Pure."""
+"""The year as the vendors tell it: every webhook in the order of arrival, and what goes wrong on the way. Pure."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def deployment(body: Any, **options: Any) -> Deployment:
     """The deployment that the notification is about, without what came before it."""
     fact, *earlier = translate(body, **options).facts
     assert isinstance(fact, Deployment)
-    assert all(isinstance(one, Deployment) and one.history and one.history.role == "missed" for one in earlier)
+    assert all(one.history and one.history.role == "missed" for one in earlier)
     return fact
 
 
@@ -145,7 +145,7 @@ def test_a_rollback_blames_the_first_deployment_after_the_one_that_is_back() -> 
     def blamed(*revisions: str, **options: Any) -> list[str]:
         entries = [ROLLBACK["history"][-1] | {"id": i, "revision": r * 40} for i, r in enumerate(revisions)]
         facts = translate(changed(ROLLBACK, history=entries, images=[]), **options).facts
-        return [fact.deployment_id[-1:] for fact in facts if isinstance(fact, ChangeFailure)]
+        return [fact.deployment_id[-1:] for fact in facts if isinstance(fact, ChangeFailure) and not fact.history]
 
     assert blamed("1", "2", "3", "1") == ["1"]
     assert blamed("1", "2", "1") == ["1"]
@@ -248,6 +248,19 @@ def test_entries_that_came_before_are_told_as_of_then_newest_first() -> None:
     assert [one.id[-6:] for one in translate(body, redeploys="send").facts] == ["000004", "000003", "000002", "000001"]
 
 
+def test_a_rollback_that_was_missed_blames_what_it_undid() -> None:
+    body = changed(DEPLOYED, history=[entry(1, "a"), entry(2, "b"), entry(3, "a"), entry(4, "c")])
+    [failed] = [one for one in translate(body).facts if isinstance(one, ChangeFailure)]
+    assert (failed.deployment_id[-6:], (failed.remediation_id or "")[-6:]) == ("000002", "000003")
+    assert (failed.remediation_type, failed.history.number, failed.history.role) == ("rollback", 3, "missed")
+
+
+def test_a_health_that_is_not_healthy_is_no_end() -> None:
+    body = changed(DEPLOYED, health=DEPLOYED["health"] | {"status": "Degraded"})
+    implied = translate(body).facts[0]
+    assert implied.origins["finished_at"] == "history[-1].deployed_at"
+
+
 def test_a_redeploy_still_tells_what_came_before_it() -> None:
     body = changed(DEPLOYED, history=[entry(1, "a"), entry(2, "b"), entry(3, "b")])
     translation = translate(body)
@@ -305,7 +318,7 @@ def test_a_mutilated_body_is_never_a_crash(body: Any, git: str, redeploys: str) 
         translation = translate(body, git=git, redeploys=redeploys)
     except (PayloadInvalid, pydantic.ValidationError):
         return
-    about = [fact for fact in translation.facts if not (isinstance(fact, Deployment) and fact.history.role == "missed")]
+    about = [fact for fact in translation.facts if not (fact.history and fact.history.role == "missed")]
     assert bool(about) != bool(translation.ignored)
     for fact in translation.facts:
         assert re.fullmatch(r"[A-Za-z0-9_-]{16,128}", fact.id, re.ASCII)
