@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from bridge.configuration import Linking
 from bridge.dora import RemediationType
+from bridge.rollbacks import Step, rollbacks
 from bridge.source import LinkingMode
 from bridge.timeline import Deployed, Incident
 
@@ -106,23 +107,36 @@ def decide(
     return decisions
 
 
-def verdicts(decisions: Sequence[Decision], previous: Mapping[str, str]) -> dict[str, Verdict]:
+def verdicts(
+    decisions: Sequence[Decision], previous: Mapping[str, str], deployments: Iterable[Deployed]
+) -> dict[str, Verdict]:
     """What Datadog is to be told of deployments; `previous` says to which each incident belonged before.
 
-    However many incidents belong to a deployment, it failed once; it is stable when the last of them is taken back.
-    What is only suggested leaves a deployment as it is.
+    However many incidents belong to a deployment, it failed once. When the last of them is taken back it is stable,
+    unless a rollback undid it: Datadog detects that by itself, and must not be told otherwise. What is only suggested
+    leaves a deployment as it is.
     """
     decided = [one for one in decisions if one.status != "suggested"]
+    undone = _undone(deployments) if decided else {}
     wanted = {}
     for decision in decided:
         for deployment in (previous.get(decision.incident), decision.deployment):
             if deployment:
-                wanted[deployment] = Verdict(failed=False)
-    for decision in sorted(decided, key=lambda one: (-one.score, one.incident)):
+                wanted[deployment] = Verdict(deployment in undone, undone.get(deployment))
+    for decision in sorted(decided, key=lambda one: (one.score, one.incident)):
         if decision.status == "applied":
-            remedy = wanted[decision.deployment].remedy or decision.remedy
+            remedy = decision.remedy or wanted[decision.deployment].remedy
             wanted[decision.deployment] = Verdict(failed=True, remedy=remedy)
     return wanted
+
+
+def _undone(deployments: Iterable[Deployed]) -> dict[str, Remedy]:
+    """Deployments that Datadog itself takes for failed, since a later one returned to what was there before."""
+    steps: dict[str, list[Step]] = {}
+    for one in deployments:
+        step = Step(one.finished_at, one.finished_at, one.id, one.commit or one.version)
+        steps.setdefault(one.env, []).append(step)
+    return {found.blamed: Remedy(found.id, "rollback") for in_env in steps.values() for found in rollbacks(in_env)}
 
 
 _NEVER = 2**63

@@ -93,15 +93,16 @@ class Linker:
         """Records what Datadog was not told yet."""
         by_id = {one.id: one for one in scene.deployments}
         # of a deployment that is not known (any more) nothing new can be concluded
-        wanted = verdicts(decisions, {incident: one for incident, one in scene.linked.items() if one in by_id})
+        before = {incident: one for incident, one in scene.linked.items() if one in by_id}
+        wanted = verdicts(decisions, before, scene.deployments)
         said = await self._links.verdicts(list(wanted))
         entries = []
         for deployment, verdict in wanted.items():
-            before = said.get(deployment, {})
-            if before.get("by") == _OPERATOR or not differs(verdict, told(before) if before else None):
+            last = said.get(deployment, {})
+            if last.get("by") == _OPERATOR or not differs(verdict, told(last) if last else None):
                 continue
             because = next((one for one in decisions if one.deployment == deployment), None)
-            entries.append(Entry(self._statement(service, deployment, verdict, before, by_id, because)))
+            entries.append(Entry(self._statement(service, deployment, verdict, last, by_id, because)))
         if not entries:
             return
         answers, ring = await self._ledger.record(entries)

@@ -192,15 +192,23 @@ def test_a_rollback_that_is_named_too_counts_once() -> None:
 def test_several_incidents_are_one_failure_with_one_remedy() -> None:
     incidents = [incident("i", 100, 120), incident("j", 101), incident("k", 102, override="reject")]
     decisions = decide("checkout", incidents, [A, B, C], lambda _: Policy("auto", Linking()))
-    assert verdicts(decisions, {}) == {"b": Verdict(True, Remedy("c", "rollforward"))}
+    assert verdicts(decisions, {}, [A, B, C]) == {"b": Verdict(True, Remedy("c", "rollforward"))}
 
 
 def test_what_is_taken_back_is_stable_and_what_is_suggested_stays_as_it_is() -> None:
     rejected, suggested = one(incident(override="reject"), B), one(incident(), B, mode="observe")
-    assert verdicts([rejected], {}) == {"b": Verdict(False)}
-    assert verdicts([suggested], {"inc": "a"}) == {}
-    assert verdicts([one(incident(), A, B)], {"inc": "a"}) == {"a": Verdict(False), "b": Verdict(True)}
-    assert verdicts([one(incident())], {"inc": "a"}) == {"a": Verdict(False)}
+    assert verdicts([rejected], {}, [B]) == {"b": Verdict(False)}
+    assert verdicts([suggested], {"inc": "a"}, [A, B]) == {}
+    assert verdicts([one(incident(), A, B)], {"inc": "a"}, [A, B]) == {"a": Verdict(False), "b": Verdict(True)}
+    assert verdicts([one(incident())], {"inc": "a"}, [A]) == {"a": Verdict(False)}
+
+
+def test_what_a_rollback_undid_is_not_called_stable() -> None:
+    """Datadog detects it by itself; our own mark is only taken back where that leaves nothing."""
+    known = [A, B, C, deployed("r", 200, "a")]
+    rejected = one(incident(override="reject"), *known)
+    assert verdicts([rejected], {}, known) == {"b": Verdict(True, Remedy("r", "rollback"))}
+    assert verdicts([rejected], {}, known[:-1]) == {"b": Verdict(False)}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +279,7 @@ def test_what_must_always_hold(known: list[Deployed], paged: list[Incident], cha
     shuffled_known, shuffled_paged = chance.sample(known, len(known)), chance.sample(paged, len(paged))
     again = decide("checkout", shuffled_paged, shuffled_known, lambda _: Policy("auto", Linking()))
     assert sorted(decisions, key=str) == sorted(again, key=str), "the order in which webhooks came plays no part"
-    assert verdicts(decisions, {}) == verdicts(again, {})
+    assert verdicts(decisions, {}, known) == verdicts(again, {}, shuffled_known)
     by_id, began = {each.id: each for each in known}, {each.id: each.started_at or 0 for each in paged}
     assert sorted(decision.incident for decision in decisions) == sorted(began), "one decision an incident"
     for decision in decisions:
