@@ -1,0 +1,57 @@
+{{/* Where senders reach the bridge, and what NetworkPolicies of both components share. */}}
+
+{{/* Base addresses of the public listener outside, as a YAML list; empty if the chart exposes none by name. */}}
+{{- define "dora-bridge.publicUrls" -}}
+{{- $urls := list -}}
+{{- with .Values.ingress -}}
+{{- if .enabled -}}
+{{- $scheme := empty .tls | ternary "http" "https" -}}
+{{- range .hosts }}{{ $urls = append $urls (printf "%s://%s" $scheme (tpl . $)) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.route -}}
+{{- if .enabled }}{{ range .hostnames }}{{ $urls = append $urls (printf "https://%s" (tpl . $)) }}{{ end }}{{ end -}}
+{{- end -}}
+{{- toYaml (uniq $urls) -}}
+{{- end -}}
+
+{{/* The rule for the internal port, or nothing if nobody may reach it. */}}
+{{- define "dora-bridge.monitoringIngress" -}}
+{{- $peers := .Values.networkPolicy.monitoringPeers -}}
+{{- if or $peers .Values.metrics.enabled -}}
+- ports:
+    - port: internal
+      protocol: TCP
+  {{- with $peers }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "dora-bridge.commonEgress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+- ports:
+    - port: {{ .Values.redis.port }}
+      protocol: TCP
+    {{- $ports := list (.Values.redis.port | toString) }}
+    {{- range .Values.redis.sentinel.addresses }}
+    {{- $port := include "dora-bridge.port" . }}
+    {{- if not (has $port $ports) }}
+    {{- $ports = append $ports $port }}
+    - port: {{ $port }}
+      protocol: TCP
+    {{- end }}
+    {{- end }}
+  {{- with .Values.networkPolicy.redisPeers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,66 @@
+{{/* Values that cannot work fail here, with one sentence that names the value to mend. */}}
+
+{{- define "dora-bridge.refuse" -}}
+{{- fail (printf "dora-bridge: %s" .) -}}
+{{- end -}}
+
+{{- define "dora-bridge.refusals" -}}
+{{- $secrets := .Values.secrets -}}
+{{- $redis := .Values.redis -}}
+{{- if not (or $redis.existingSecret $redis.url) -}}
+{{- include "dora-bridge.refuse" "set redis.existingSecret to a Secret with the URL of Redis (redis.key names the key), or redis.url for a trial" -}}
+{{- end -}}
+{{- if not $secrets.keys.DD_API_KEY -}}
+{{- include "dora-bridge.refuse" "set secrets.keys.DD_API_KEY to the key with the Datadog API key: nothing can be delivered without" -}}
+{{- end -}}
+{{- if not (or $secrets.existingSecret $secrets.inline (contains "/" $secrets.keys.DD_API_KEY)) -}}
+{{- include "dora-bridge.refuse" "set secrets.existingSecret to a Secret with the Datadog API key and the secrets of the endpoints, or secrets.inline for a trial" -}}
+{{- end -}}
+{{- $accepted := list -}}
+{{- range $endpoint, $keys := $secrets.endpoints }}{{ if $keys }}{{ $accepted = append $accepted $endpoint }}{{ end }}{{ end -}}
+{{- if not $accepted -}}
+{{- include "dora-bridge.refuse" "set secrets.endpoints, e.g. {github: [github]}: an endpoint without a secret has no route, and none has one" -}}
+{{- end -}}
+{{- $known := concat (list "github" "argocd" "pagerduty" "opsgenie" "jsm") (keys (default dict .Values.bridgeYaml.endpoints)) -}}
+{{- range $accepted -}}
+{{- if not (has . $known) -}}
+{{- include "dora-bridge.refuse" (printf "secrets.endpoints.%s: there is no such endpoint; bridgeYaml.endpoints would define it" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $secrets.existingSecret -}}
+{{- range $variable, $places := include "dora-bridge.secretFiles" (dict "root" . "component" "worker") | fromYaml -}}
+{{- range $places -}}
+{{- if and (eq .name (include "dora-bridge.ownSecret" $)) (not (hasKey $secrets.inline .key)) -}}
+{{- include "dora-bridge.refuse" (printf "secrets.inline has no key %s, which secrets.keys or secrets.endpoints name for %s; or set secrets.existingSecret" .key $variable) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $endpoint := default dict .Values.bridgeYaml.endpoints -}}
+{{- if and (eq (toString (dig "send_as" "" $endpoint)) "incident") (not $secrets.keys.DD_APP_KEY) -}}
+{{- include "dora-bridge.refuse" (printf "set secrets.keys.DD_APP_KEY: bridgeYaml.endpoints.%s.send_as is incident, and Incident Management takes no call without an application key" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.worker.autoscaling.enabled .Values.worker.keda.enabled -}}
+{{- include "dora-bridge.refuse" "set worker.autoscaling.enabled or worker.keda.enabled, not both: two autoscalers of one Deployment fight" -}}
+{{- end -}}
+{{- if and .Values.worker.keda.enabled (not .Values.worker.keda.triggers) -}}
+{{- if and $redis.sentinel.master (not $redis.sentinel.addresses) -}}
+{{- include "dora-bridge.refuse" "set redis.sentinel.addresses: KEDA asks the sentinels where Redis is" -}}
+{{- end -}}
+{{- if not (or $redis.host $redis.sentinel.master) -}}
+{{- include "dora-bridge.refuse" "set redis.host (and port, username, database, passwordSecret), which KEDA counts the waiting events in; it cannot read redis.url" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- include "dora-bridge.refuse" "set metrics.serviceMonitor.enabled or metrics.podMonitor.enabled, not both: each sample would come twice" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- include "dora-bridge.refuse" "set ingress.hosts to the names that senders post to" -}}
+{{- end -}}
+{{- range $name, $route := .Values.route -}}
+{{- if and $route.enabled (not $route.parentRefs) -}}
+{{- include "dora-bridge.refuse" (printf "set route.%s.parentRefs to the Gateway that the route belongs to" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
