@@ -26,6 +26,7 @@ from bridge import explain, link_review, search
 from bridge.access import COOKIE, Access, Session, bearer
 from bridge.dead_letters import DeadLetters
 from bridge.errors import AdminError, BridgeError, Invalid, LedgerUnavailable, NotNow, Unknown
+from bridge.last_heard import LastHeard
 from bridge.ledger import Ledger
 from bridge.links import Links
 from bridge.logs import log
@@ -34,7 +35,7 @@ from bridge.openapi import document
 from bridge.page import Page
 from bridge.redrive import Redrive
 from bridge.settings import Settings
-from bridge.status import Gauges, status
+from bridge.status import Gauges, last_accepted, status
 
 STATUSES: Mapping[type[BridgeError], int] = {Unknown: 404, NotNow: 409, Invalid: 422, LedgerUnavailable: 503}
 FOR_S = 50.0
@@ -334,9 +335,14 @@ def create_internal_app(
     dead_letters: DeadLetters,
     links: Links,
     ring: Callable[[], Awaitable[None]],
+    heard: LastHeard,
 ) -> Starlette:
     """The application of the internal listener; `ring` asks for a drain."""
-    gauges = Gauges(lambda: status(ledger, dead_letters, links))
+
+    async def look() -> Mapping[str, Any]:
+        return {**await status(ledger, dead_letters, links), "accepted": await last_accepted(heard, settings.endpoints)}
+
+    gauges = Gauges(look)
     redrive = Redrive(settings, ledger, dead_letters, ring)
     admin = Admin(ledger, dead_letters, links, redrive)
     access = Access(settings.admin_tokens)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bridge import metrics
+from bridge import metrics, tracing
 from bridge.envelope import Envelope
 from bridge.errors import BridgeError, LedgerUnavailable, SignatureMismatch, SignatureMissing, UnknownEndpoint
 from bridge.intake import Delivery, receive, verify
@@ -36,6 +36,8 @@ RETRY_AFTER_S = "20"
 
 Record = Callable[[Sequence[Entry]], Awaitable[list[str]]]
 """Makes entries durable and says what became of each (`GroupCommit.record`). Raises LedgerUnavailable."""
+Hear = Callable[[str, bytes, bool], None]
+"""Is told of each authentic webhook: endpoint, the secret that matched, and whether it became an event."""
 
 
 class _TooLarge(Exception):
@@ -49,19 +51,25 @@ class _Gone(Exception):
 class Webhooks:
     """`POST /webhooks/{endpoint}`. Bare ASGI: Starlette's request and response objects cost a fifth of the rate."""
 
-    def __init__(self, settings: Settings, record: Record, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, settings: Settings, record: Record, hear: Hear, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._endpoints = {name: settings.endpoints[name] for name in settings.secrets}
         self._secrets = settings.secrets
         self._rules = settings.configuration.rules
         self._application_key = settings.application_key
         self._record = record
+        self._hear = hear
         self._clock_ns = clock_ns
+        for endpoint in self._endpoints.values():
+            metrics.webhooks_from_zero(endpoint.source.name, endpoint.source.models)
 
     async def __call__(self, scope: Scope, receive_: Receive, send: Send) -> None:
         started = time.perf_counter()
         endpoint = self._endpoints.get(scope["path_params"]["endpoint"])
         source = endpoint.source.name if endpoint else ""
         kind = reason = ""
+        span = tracing.webhook(endpoint.name if endpoint else "unknown")
         try:
             if endpoint is None:
                 raise UnknownEndpoint("no such endpoint, or it has no secret configured")
@@ -69,7 +77,7 @@ class Webhooks:
                 outcome, reason, status, answer = "refused", "method", 405, _wrong_method(endpoint)
             else:
                 delivery = await _read(scope, receive_, endpoint.options.max_body_bytes)
-                outcome, reason, kind, answer = await self._accept(endpoint, delivery)
+                outcome, reason, kind, answer = await self._accept(endpoint, delivery, span.traceparent)
                 status = 202
         except _Gone:
             return
@@ -85,6 +93,7 @@ class Webhooks:
             if isinstance(error, SignatureMismatch) and endpoint is not None and endpoint.source.retries_mismatch:
                 status = 503
         await _answer(send, status, answer)
+        span.end(failed=status >= 500, status=status, source=source, kind=kind, outcome=outcome, reason=reason)
         took = time.perf_counter() - started
         if source:
             metrics.WEBHOOKS.labels(source, kind, outcome, reason).inc()
@@ -100,9 +109,10 @@ class Webhooks:
             duration_ms=round(took * 1000, 1),
         )
 
-    async def _accept(self, endpoint: Endpoint, delivery: Delivery) -> tuple[str, str, str, dict[str, Any]]:
+    async def _accept(self, endpoint: Endpoint, delivery: Delivery, trace: str) -> tuple[str, str, str, dict[str, Any]]:
         """Outcome, its reason for metrics, kind, and the answer of an authentic delivery."""
-        secret = verify(endpoint, delivery, self._secrets[endpoint.name]())
+        secrets = self._secrets[endpoint.name]()
+        secret = verify(endpoint, delivery, secrets)
         metrics.SIGNATURE_MATCHES.labels(endpoint.source.name, str(secret)).inc()
         receipt = receive(
             endpoint,
@@ -111,14 +121,14 @@ class Webhooks:
             now=self._clock_ns(),
             rules=self._rules,
             application_key=self._application_key,
+            trace=trace,
         )
         became = await self._record(entries_of(receipt, delivery))
         kind = receipt.envelopes[0].kind
         if kind and kind not in endpoint.source.models:
             kind = "other"  # it is whatever the sender wrote there, and no name for logs and metrics
         outcome, answer = answer_for(receipt.envelopes, became)
-        if outcome == "accepted":
-            metrics.LAST_ACCEPTED.labels(endpoint.source.name).set_to_current_time()
+        self._hear(endpoint.name, secrets[secret - 1], outcome == "accepted")
         return outcome, "", kind, answer
 
 
@@ -199,7 +209,17 @@ def _wrong_method(endpoint: Endpoint) -> dict[str, Any]:
     return _error("method_not_allowed", detail)
 
 
-def create_app(settings: Settings, record: Record, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
+def _to_nobody(endpoint: str, secret: bytes, accepted: bool) -> None:
+    """Nobody wants to hear of it."""
+
+
+def create_app(
+    settings: Settings,
+    record: Record,
+    *,
+    hear: Hear = _to_nobody,
+    draining: Callable[[], bool] = lambda: False,
+) -> Starlette:
     """The application of the public listener."""
 
     async def livez(request: Request) -> Response:
@@ -221,7 +241,7 @@ def create_app(settings: Settings, record: Record, *, draining: Callable[[], boo
 
     app = Starlette(
         routes=[
-            Route("/webhooks/{endpoint}", Webhooks(settings, record)),
+            Route("/webhooks/{endpoint}", Webhooks(settings, record, hear)),
             Route("/livez", livez, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
         ],

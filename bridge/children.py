@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Self
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from bridge.worker_listener import WorkerListener
 
 STOP_TIMEOUT_S = 30.0
 """Above the longest that a worker needs to finish what is in flight."""
@@ -72,26 +79,42 @@ class Children:
         self._running.clear()
 
 
-def supervise(arguments: Sequence[str], count: int) -> int:
+def supervise(arguments: Sequence[str], count: int, listen: str | None = None) -> int:
     """Runs `count` equal children until SIGTERM or SIGINT; starts one that dies again. The worst exit code of a
-    child that ends by itself at once, which is a matter of settings; else 0."""
+    child that ends by itself at once, which is a matter of settings; else 0.
+
+    Each gets its number as the last argument. With `listen`, HOST:PORT, the supervisor is the listener for all: each
+    child counts into files named after its number, so that one that is started again goes on counting.
+    """
     stopping = False
 
     def stop(*_: object) -> None:
         nonlocal stopping
         stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with Children() as children:
-        running = {index: (children.start(f"worker {index}", arguments), time.monotonic()) for index in range(count)}
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
+    with contextlib.ExitStack() as until_the_end:
+        environ = {}
+        if listen is not None:
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="dora-bridge-"))
+            environ = {"PROMETHEUS_MULTIPROC_DIR": folder, "DORA_BRIDGE_WORKER_LISTEN": ""}
+            all_of_them = CollectorRegistry()
+            MultiProcessCollector(all_of_them, path=folder)
+            until_the_end.enter_context(WorkerListener(listen, all_of_them))
+        children = until_the_end.enter_context(Children(environ))
+
+        def started(number: int) -> tuple[subprocess.Popen[bytes], float]:
+            return children.start(f"worker {number}", [*arguments, str(number)]), time.monotonic()
+
+        running = {number: started(number) for number in range(count)}
         while not stopping:
-            for index, (child, started) in list(running.items()):
+            for number, (child, since) in list(running.items()):
                 code = child.poll()
                 if code is None:
                     continue
-                if code == 2 and time.monotonic() - started < 10:
+                if code == 2 and time.monotonic() - since < 10:
                     return code
-                running[index] = (children.start(f"worker {index}", arguments), time.monotonic())
+                running[number] = started(number)
             time.sleep(0.2)
     return 0

@@ -91,6 +91,7 @@ def demo(once: bool, port: int | None) -> int:
 @commands.command()
 def serve() -> int:
     """Run the web process: the public listener and the internal one."""
+    from bridge import tracing
     from bridge.serve import serve as serve_
 
     logs.set_up()
@@ -104,8 +105,12 @@ def serve() -> int:
         runner: Callable[..., asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
     except ImportError:
         runner = None
-    with asyncio.Runner(loop_factory=runner) as loop:
-        loop.run(serve_(settings))
+    stop_tracing = tracing.start(os.environ, "web")
+    try:
+        with asyncio.Runner(loop_factory=runner) as loop:
+            loop.run(serve_(settings))
+    finally:
+        stop_tracing()
     return 0
 
 
@@ -118,7 +123,7 @@ def worker(processes: int) -> int:
     if processes == 1:
         # the same process: the one signal of a container's stop reaches it directly
         os.execv(sys.executable, [sys.executable, "-m", "workers"])  # noqa: S606
-    return supervise(["-m", "workers"], processes)
+    return supervise(["-m", "workers"], processes, _settings().environment.worker_listen)
 
 
 @commands.command()
@@ -193,13 +198,51 @@ def send(source: str, file: str, kind: str | None, url: str | None, secret: str 
     return 0 if answer.status_code < 300 else 1
 
 
+@commands.command("samples")
+@click.option("--url", help="Base URL. [default: http://<DORA_BRIDGE_LISTEN>]")
+@click.option("--every", type=click.FloatRange(min=1), metavar="SECONDS", help="Go on, with new ones, until Ctrl-C.")
+def post_samples(url: str | None, every: float | None) -> int:
+    """Post a made-up webhook of each sender that has a secret, signed with it: never to a bridge with a real key.
+
+    Exit code 1 if one was refused.
+    """
+    from bridge import senders
+
+    settings = _settings()
+    if not settings.secrets:
+        raise ConfigurationError("no secret to sign with: set DORA_BRIDGE_SECRETS__GITHUB, or that of another endpoint")
+    address = (url or f"http://{settings.environment.listen}").rstrip("/")
+    while True:
+        worst = 0
+        try:
+            secrets = {name: current()[0] for name, current in settings.secrets.items()}
+            for name, answer in senders.post_samples(address, settings.endpoints, secrets):
+                click.echo(f"{name:10} {answer.status_code} {answer.text}")
+                worst = max(worst, int(answer.status_code >= 300))
+        except httpx.TransportError as error:
+            if every is None:
+                raise
+            click.echo(f"dora-bridge: {type(error).__name__}: {error}", err=True)
+        if every is None:
+            return worst
+        time.sleep(every)
+
+
 @commands.command()
+@click.option("--public-url", default="", help="Where senders find the bridge, to compare their hooks with.")
+@click.option("--silent-days", default=7.0, show_default=True, help="Name sources that were silent for longer.")
 @_json_option
-def check(as_json: bool) -> int:
-    """Check the configuration, then what it points to. Exit code 1 if something would lose events."""
+def check(public_url: str, silent_days: float, as_json: bool) -> int:
+    """Check the configuration, then what it points to. Exit code 1 if something would lose events.
+
+    Redis, Datadog's keys, workers, what waits, dead letters, sources that fell silent, secrets that can go; with
+    tokens, the hooks at GitHub and PagerDuty, and the commands that mend them. Only reads.
+    """
     from bridge.check import findings
 
-    found = asyncio.run(findings(_settings(), os.environ))
+    if public_url and not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", public_url):
+        raise click.BadParameter("not an http or https URL without credentials", param_hint="--public-url")
+    found = asyncio.run(findings(_settings(), os.environ, public_url=public_url, silent_days=silent_days))
     if as_json:
         click.echo(json.dumps([{"level": one.level, "what": one.what, "detail": one.detail} for one in found]))
     else:

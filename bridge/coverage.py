@@ -207,8 +207,9 @@ async def reconcile(settings: Settings, asked: Asked) -> Coverage:
     Raises: ConfigurationError without an application key, DatadogUnreadable; errors of redis-py pass through.
     """
     environment = settings.environment
-    if environment.api_key is None or environment.app_key is None:
-        missing = "DD_API_KEY" if environment.api_key is None else "DD_APP_KEY"
+    api_key, app_key = settings.api_key, settings.app_key
+    if api_key is None or app_key is None:
+        missing = "DD_API_KEY" if api_key is None else "DD_APP_KEY"
         needs = "reading Datadog's lists needs an API key and an application key with the permission dora_metrics_read"
         raise ConfigurationError(f"{missing}: {needs}")
     redis = redis_url.impatient(environment.redis_url)
@@ -230,8 +231,8 @@ async def reconcile(settings: Settings, asked: Asked) -> Coverage:
             lists = DatadogLists(
                 client,
                 base_url=settings.datadog_url,
-                api_key=environment.api_key.get_secret_value(),
-                app_key=environment.app_key.get_secret_value(),
+                api_key=api_key,
+                app_key=app_key,
             )
             retention = settings.configuration.retention
             with bar:

@@ -286,16 +286,12 @@ async def _corrected(settings: Settings, correction: Correction, how: _How) -> i
 
 def _keys(settings: Settings, permission: str) -> dict[str, str]:
     """What calls are made with. Raises: ConfigurationError naming the key that is missing."""
-    environment = settings.environment
-    if environment.api_key is None or environment.app_key is None:
-        missing = "DD_API_KEY" if environment.api_key is None else "DD_APP_KEY"
+    api_key, app_key = settings.api_key, settings.app_key
+    if api_key is None or app_key is None:
+        missing = "DD_API_KEY" if api_key is None else "DD_APP_KEY"
         needs = f"this needs an API key and an application key with the permission {permission}"
         raise ConfigurationError(f"{missing} is not set: {needs}")
-    return {
-        "base_url": settings.datadog_url,
-        "api_key": environment.api_key.get_secret_value(),
-        "app_key": environment.app_key.get_secret_value(),
-    }
+    return {"base_url": settings.datadog_url, "api_key": api_key, "app_key": app_key}
 
 
 @contextlib.asynccontextmanager

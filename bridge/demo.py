@@ -21,7 +21,7 @@ from bridge import configuration
 from bridge.children import Children
 from bridge.embedded_redis import HOST, PrivateRedis
 from bridge.samples import samples
-from bridge.senders import post
+from bridge.senders import post_samples
 from bridge.settings import PREFIX, secret_variable
 from bridge.source import Endpoint
 
@@ -57,6 +57,8 @@ def run(*, once: bool, port: int | None) -> int:
             f"{PREFIX}ADMIN_TOKEN": admin_token,
             **{secret_variable(name): token for name, token in tokens.items()},
         }
+        # files of real secrets that are set here are not the demo's
+        environ |= {f"{name}_FILE": "" for name in environ} | {f"{PREFIX}REDIS_CA": ""}
         with Children(environ, output=log) as children:
             click.echo("starting a private Redis, the sandbox Datadog, the web process and a worker …")
             children.start("sandbox", ["-m", "bridge", "sandbox", "--listen", datadog])
@@ -126,8 +128,7 @@ def _all_ready(urls: list[str], children: Children, stopping: threading.Event) -
 def _post_samples(url: str, endpoints: Mapping[str, Endpoint], tokens: Mapping[str, str]) -> dict[str, str]:
     """Posts one sample per source; the Datadog id that each was accepted with."""
     sent = {}
-    for name, (kind, body) in samples().items():
-        answer = post(f"{url}/webhooks/{name}", endpoints[name], body, kind=kind, secret=tokens[name].encode())
+    for name, answer in post_samples(url, endpoints, {name: token.encode() for name, token in tokens.items()}):
         events = answer.json().get("events", [])
         for event in events:
             sent[event["id"]] = name

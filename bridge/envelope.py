@@ -53,6 +53,8 @@ class Envelope:
     """Who asked for it, where no webhook did but a person."""
     raw: str = ""
     """Under which id the ledger keeps the body; empty: under this one's."""
+    trace: str = field(default="", compare=False)
+    """The `traceparent` of what received it, where it is traced (`tracing.py`)."""
     state: State = "waiting"
     reason: str = ""
     """Why it is ignored or a dead letter."""
@@ -166,6 +168,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
             "order": fact.revision,
             "after": after,
             "concerns": {} if fact.revision else _concerns(fact),
+            "history": fact.history,
         }
     if isinstance(fact, ChangeFailureByVersion):
         return call | {

@@ -83,10 +83,12 @@ def receive(
     now: int,
     rules: Sequence[Rule] = (),
     application_key: bool = False,
+    trace: str = "",
 ) -> Receipt:
     """What an authentic delivery comes to. Never raises for what a sender may post.
 
-    `secret` is the position that `verify` returned (0 in a dry run); `now` is nanoseconds since the epoch, UTC.
+    `secret` is the position that `verify` returned (0 in a dry run); `now` is nanoseconds since the epoch, UTC;
+    `trace` is the traceparent that its envelopes carry.
     """
     source = endpoint.source
     vendor_id = source.delivery_id(delivery.headers, delivery.body) or ""
@@ -101,6 +103,7 @@ def receive(
             received_at=now,
             delivery=vendor_id,
             secret=secret,
+            trace=trace,
             **fields,
         )
 
@@ -155,7 +158,7 @@ def _notes(wrap: Callable[..., Envelope], note_id: str, translation: Translation
     mark, reason = translation.mark, translation.ignored
     if mark is None:
         return [wrap(id=note_id, state="ignored", reason=reason)] if reason else []
-    concerns = {"incident": mark.failure_id, "label": "set" if mark.is_set else "off"}
+    concerns = {"incident": mark.failure_id, "label": "set" if mark.is_set else "off", "at": mark.at // 1_000_000}
     return [wrap(id=note_id, state="ignored", reason=reason or "noted for linking", concerns=concerns)]
 
 

@@ -19,8 +19,8 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:history:{name} string  number of the latest deployment of a sender's own history that was reported
     dora:deployments:{service} hash   id -> when, how long, what and where, for linking; see timeline.py
     dora:incidents:{service} zset     ids of incidents, by when they began (ms)
-    dora:incident:{id} hash     `first` and `last` statement about it, `withdrawn`, `label` (set or off), and the
-                                `override` of a person
+    dora:incident:{id} hash     `first` and `last` statement about it, `withdrawn`, `label` (set or off) and
+                                `labelled_at` (ms), and the `override` of a person
     dora:verdict:{id}  string   what Datadog was last told, or is being told, of a deployment: failed or not, or deleted
     dora:decision:{id} hash     service -> which deployment the incident belongs to, and why; of links.py
     dora:decisions     zset     ids of incidents with a decision, by when they began (ms); of links.py
@@ -47,6 +47,8 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:redelivery*   string   who asks GitHub again, since when, for what; of workers/redelivery.py
     dora:original:{id} string   the envelope before a person edited it; of dead_letters.py
     dora:audit         stream   what people did, when and who; of dead_letters.py
+    dora:heard:{endpoint} hash when each secret matched last, by its fingerprint, and when an event was accepted (ms);
+                                of last_heard.py
     dora:pruned        string   the indexes have been pruned lately; of dead_letters.py
 
 Invariants: an id is in `waiting` exactly as long as it is in a queue; a key with a queue is in its lane or in a
@@ -173,6 +175,17 @@ class Standing:
     """Of the latest statement about its fact; empty if there was none."""
     is_kept: bool
     is_dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How many keys of each family are in a hand, are due, and are due later; and how many lanes have overdue work
+    that nobody holds."""
+
+    in_hand: Mapping[str, int]
+    due: Mapping[str, int]
+    later: Mapping[str, int]
+    overdue: int
 
 
 Place = tuple[int, str]
@@ -552,18 +565,24 @@ class Ledger:
             for family, fields in zip(FAMILIES, answers, strict=True)
         }
 
-    async def lanes(self) -> tuple[int, int]:
-        """How many keys are in a hand, and how many lanes have overdue work that nobody holds."""
+    async def lanes(self) -> Lanes:
+        """Where the keys stand."""
         now = _now_ms()
         async with self._redis.pipeline(transaction=False) as pipe:
             for lane in range(LANES):
                 pipe.zcard(f"dora:hand:{lane}")
                 pipe.exists(f"dora:lease:{lane}")
                 pipe.zcount(f"dora:lane:{lane}", "-inf", now - OVERDUE_MS)
+                pipe.zcount(f"dora:lane:{lane}", "-inf", now)
+                pipe.zcount(f"dora:lane:{lane}", f"({now}", "+inf")
             answers = await pipe.execute()
-        held = sum(answers[::3])
-        overdue = sum(not lease and bool(due) for lease, due in zip(answers[1::3], answers[2::3], strict=True))
-        return held, overdue
+        hands, leases, overdue, due, later = (answers[part::5] for part in range(5))
+
+        def by_family(keys: Sequence[int]) -> dict[str, int]:
+            return {family: sum(keys[at * LANES_EACH : (at + 1) * LANES_EACH]) for at, family in enumerate(FAMILIES)}
+
+        stuck = sum(not lease and bool(keys) for lease, keys in zip(leases, overdue, strict=True))
+        return Lanes(by_family(hands), by_family(due), by_family(later), stuck)
 
     async def _whole(self, identifier: str, json_: bytes, siblings: Sequence[str]) -> Record:
         envelope = Envelope.from_json(json_)

@@ -10,10 +10,12 @@ values of a payload.
     admin.logged_in  admin.refused  admin.acted  admin.failed
     destination.held  destination.parked  destination.open
     process.started  process.stopping  process.stopped  process.without_endpoints
+    keys.changed
     drain.lane_lost  redis.unavailable  process.round_failed
     readback.verified  readback.missing  readback.unclear
     redelivery.gap  redelivery.asked  redelivery.failed
     linking.concluded
+    tracing.on  tracing.off
 """
 
 from __future__ import annotations

@@ -228,6 +228,7 @@ def _schemas() -> dict[str, Any]:
             destinations={"type": "object", "additionalProperties": destination},
             waiting=_COUNT,
             in_hand=_COUNT,
+            states=counts,
             oldest_age_s={"type": "number"},
             lanes_overdue=_COUNT,
             dead_letters=counts,

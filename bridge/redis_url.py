@@ -1,12 +1,16 @@
 """From `DORA_BRIDGE_REDIS_URL` to clients of redis-py, Sentinel included.
 
 `redis+sentinel://[user:password@]host:26379[,host:port…]/service[/database]` (`rediss+sentinel://` with TLS).
+
+What stands behind the `?` of the URL are options of redis-py: `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` (paths),
+`ssl_check_hostname`; with Sentinel also `sentinel_username` and `sentinel_password`, for sentinels that ask for one.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -28,6 +32,13 @@ def check(url: str) -> None:
     if not known:
         problem = "not a redis://, rediss://, unix:// or redis+sentinel:// URL"
         raise ValueError(f"{problem}, or its password is not URL-encoded")
+
+
+def trusting(url: str, ca: Path) -> str:
+    """The URL of a server whose certificate has to be signed by one of this file."""
+    parts = urlsplit(url)
+    query = f"{parts.query}&" if parts.query else ""
+    return parts._replace(query=f"{query}ssl_ca_certs={quote(str(ca))}").geturl()
 
 
 def impatient(url: str) -> redis.asyncio.Redis:
@@ -80,8 +91,26 @@ def _sentinel(url: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]],
         sentinels.append((address.strip("[]"), int(port)))
     service, _, database = parts.path.strip("/").partition("/")
     options = dict(options, db=int(database or 0), ssl=parts.scheme.startswith("rediss"))
+    shared, login = _sentinel_query(parts.query)
+    options |= shared
+    # user and password are those of Redis; sentinels have their own, if any
+    asking = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "ssl", *shared)} | login
     if password:
         options |= {"username": unquote(name) or None, "password": unquote(password)}
-    # user and password are those of Redis; sentinels are asked without
-    asking = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "ssl")}
     return sentinels, service or "mymaster", {**options, "sentinel_kwargs": asking}
+
+
+def _sentinel_query(query: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Options of TLS, for Redis and its sentinels alike; and how the sentinels are logged in to."""
+    shared: dict[str, Any] = {}
+    login = {}
+    for name, value in parse_qsl(query):
+        if name in ("sentinel_username", "sentinel_password"):
+            login[name.removeprefix("sentinel_")] = value
+        elif name == "ssl_check_hostname":
+            shared[name] = value.lower() not in ("0", "false", "no", "off")
+        elif name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+            shared[name] = value
+        else:
+            raise ValueError("an unknown option")
+    return shared, login

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import httpx
 
+from bridge.samples import samples
 from bridge.source import Endpoint
 
 
@@ -19,3 +22,15 @@ def post(url: str, endpoint: Endpoint, body: bytes, *, kind: str | None, secret:
     # as bytes, since httpx takes text for ASCII
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     return httpx.post(url, content=body, headers=encoded, timeout=10)
+
+
+def post_samples(
+    url: str, endpoints: Mapping[str, Endpoint], secrets: Mapping[str, bytes]
+) -> Iterator[tuple[str, httpx.Response]]:
+    """Posts one sample of each sender that has a secret; its endpoint and the answer, as they come.
+
+    Raises: httpx.TransportError when there is no answer.
+    """
+    for name, (kind, body) in samples().items():
+        if name in secrets and name in endpoints:
+            yield name, post(f"{url}/webhooks/{name}", endpoints[name], body, kind=kind, secret=secrets[name])

@@ -16,6 +16,7 @@ from bridge.admin import create_internal_app
 from bridge.app import create_app
 from bridge.commit import GroupCommit
 from bridge.dead_letters import DeadLetters
+from bridge.last_heard import LastHeard
 from bridge.ledger import Ledger
 from bridge.links import Links
 from bridge.logs import log
@@ -67,15 +68,16 @@ async def serve(settings: Settings) -> None:
     bell = Doorbell(bell_redis)
     ledger = Ledger(redis, settings.configuration.retention)
     commit = GroupCommit(ledger, bell.ring, timeout_s=COMMIT_TIMEOUT_S)
+    heard = LastHeard(redis, memory_days=settings.configuration.retention.memory_days)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
 
-    public = listener(create_app(settings, commit.record, draining=stopping.is_set))
+    public = listener(create_app(settings, commit.record, hear=heard.note, draining=stopping.is_set))
     dead_letters = DeadLetters(redis, settings.configuration.retention)
     links = Links(redis, settings.configuration.retention)
-    internal = listener(create_internal_app(settings, ledger, dead_letters, links, bell.ring))
+    internal = listener(create_internal_app(settings, ledger, dead_letters, links, bell.ring, heard))
     servers = [
         asyncio.create_task(one.serve(sockets=[socket_]))
         for one, socket_ in zip((public, internal), sockets, strict=True)
@@ -88,6 +90,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.gather(*servers)
     stop.cancel()
     await commit.close()
+    await heard.close()
     await redis.aclose()
     await bell_redis.aclose()
     log("process.stopped")

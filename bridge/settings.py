@@ -24,6 +24,8 @@ from bridge.source import Endpoint
 PREFIX = "DORA_BRIDGE_"
 SENDER_TOKENS = {source: f"{PREFIX}{source.upper()}_TOKEN" for source in ("github", "pagerduty", "argocd")}
 """Source -> the variable with the token of its API, for catching up; each has a `_FILE` variant too."""
+API_KEY, APP_KEY = "DD_API_KEY", "DD_APP_KEY"
+"""The variables with Datadog's keys; each has a `_FILE` variant too."""
 _SECRETS = f"{PREFIX}SECRETS__"
 _FILE = "_FILE"
 _LOOK_AGAIN_S = 1.0
@@ -61,10 +63,10 @@ class Environment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    api_key: SecretStr | None = Field(None, alias="DD_API_KEY", description="Datadog API key; the worker needs it")
+    api_key: SecretStr | None = Field(None, alias=API_KEY, description="Datadog API key; the worker needs it")
     app_key: SecretStr | None = Field(
         None,
-        alias="DD_APP_KEY",
+        alias=APP_KEY,
         description="Datadog application key; without it change failures, withdrawals and read-back are off",
     )
     site: str = Field("datadoghq.com", alias="DD_SITE", pattern=r"^[a-z0-9.-]+$", description="Datadog site")
@@ -77,9 +79,19 @@ class Environment(BaseModel):
         repr=False,  # it may hold a password
         description="redis://, rediss:// or redis+sentinel://",
     )
+    redis_ca: Path | None = Field(
+        None,
+        alias=f"{PREFIX}REDIS_CA",
+        description="File of the certificates that a rediss:// server is trusted by; by default the system's",
+    )
     listen: Listen = Field("127.0.0.1:8080", alias=f"{PREFIX}LISTEN", description="Public listener, HOST:PORT")
     internal_listen: Listen = Field(
         "127.0.0.1:9090", alias=f"{PREFIX}INTERNAL_LISTEN", description="Listener of metrics and admin"
+    )
+    worker_listen: Listen | None = Field(
+        None,
+        alias=f"{PREFIX}WORKER_LISTEN",
+        description="Listener of a worker's metrics and liveness; without it there is none",
     )
     concurrency: int = Field(
         50,
@@ -92,7 +104,7 @@ class Environment(BaseModel):
 
 
 class SecretFile:
-    """Secrets in a mounted file, one a line; a change of the file is noticed within a second."""
+    """Secrets in a mounted file, one a line, or in the files of a folder; a change is noticed within a second."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -107,14 +119,20 @@ class SecretFile:
         if now - self._looked_at >= _LOOK_AGAIN_S:
             self._looked_at = now
             try:
-                status = self._path.stat()
-                stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+                files = self._files()
+                stamp = [(one.st_mtime_ns, one.st_ino, one.st_size) for one in map(Path.stat, files)]
                 if stamp != self._stamp:
-                    secrets = tuple(line.strip() for line in self._path.read_bytes().splitlines() if line.strip())
-                    self._stamp, self._secrets = stamp, secrets or self._secrets
+                    lines = [line.strip() for file in files for line in file.read_bytes().splitlines()]
+                    self._stamp, self._secrets = stamp, tuple(filter(None, lines)) or self._secrets
             except OSError:
                 pass  # a mounted secret is replaced by unlinking: the next look finds it
         return self._secrets
+
+    def _files(self) -> list[Path]:
+        """The file; of a folder its files by name, without the `..data` that Kubernetes keeps beside them."""
+        if not self._path.is_dir():
+            return [self._path]
+        return sorted(one for one in self._path.iterdir() if one.is_file() and not one.name.startswith(".."))
 
 
 Secrets = Callable[[], tuple[bytes, ...]]
@@ -132,6 +150,8 @@ class Settings:
     admin_tokens: Secrets = field(repr=False, default=tuple)
     sender_tokens: Mapping[str, Secrets] = field(repr=False, default_factory=dict)
     """Source -> token(s) of that sender's API, the first of which is used; only those that are set."""
+    api_key_file: SecretFile | None = field(repr=False, default=None)
+    app_key_file: SecretFile | None = field(repr=False, default=None)
 
     @property
     def datadog_url(self) -> str:
@@ -139,8 +159,18 @@ class Settings:
         return self.environment.datadog_url or f"https://api.{self.environment.site}"
 
     @property
+    def api_key(self) -> str | None:
+        """Datadog's API key as of now: that of a file changes with the file, so ask again for each call."""
+        return _key(self.api_key_file, self.environment.api_key)
+
+    @property
+    def app_key(self) -> str | None:
+        """Datadog's application key as of now, likewise."""
+        return _key(self.app_key_file, self.environment.app_key)
+
+    @property
     def application_key(self) -> bool:
-        return self.environment.app_key is not None
+        return self.app_key_file is not None or self.environment.app_key is not None
 
     @property
     def incident_endpoints(self) -> list[str]:
@@ -168,6 +198,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         environment = Environment.model_validate(given)
     except pydantic.ValidationError as error:
         raise ConfigurationError(_problems(error)) from error
+    environment = _trusting(environment)
     if environment.config is None:
         parsed, endpoints = configuration.parse({}, "bridge.yaml")
     else:
@@ -183,6 +214,8 @@ def read(environ: Mapping[str, str]) -> Settings:
             for source, variable in SENDER_TOKENS.items()
             if (tokens := _one_or_several(environ, variable)) is not None
         },
+        api_key_file=_file_of(environ, API_KEY),
+        app_key_file=_file_of(environ, APP_KEY),
     )
 
 
@@ -204,19 +237,52 @@ def _secrets_of(environ: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -
 
 def _one_or_several(environ: Mapping[str, str], variable: str) -> Secrets | None:
     """The secrets of a variable or of the file that its `_FILE` variant names; None if neither is set."""
+    file = _file_of(environ, variable)
     # blanks alone are no secret: anybody could sign with an empty one
-    inline, path = environ.get(variable, "").strip(), environ.get(variable + _FILE, "").strip()
-    if inline and path:
-        raise ConfigurationError(f"give {variable} or {variable}{_FILE}, not both")
-    if inline:
-        secrets = _parsed(inline, variable)
-        return lambda: secrets
-    if path:
-        file = SecretFile(Path(path))
-        if not file():
-            raise ConfigurationError(f"{variable}{_FILE}: the file is missing, unreadable or empty")
+    inline = environ.get(variable, "").strip()
+    if file is not None or not inline:
         return file
-    return None
+    secrets = _parsed(inline, variable)
+    return lambda: secrets
+
+
+def _file_of(environ: Mapping[str, str], variable: str) -> SecretFile | None:
+    """The file that the `_FILE` variant of a variable names; None if that is not set."""
+    path = environ.get(variable + _FILE, "").strip()
+    if not path:
+        return None
+    if environ.get(variable, "").strip():
+        raise ConfigurationError(f"give {variable} or {variable}{_FILE}, not both")
+    file = SecretFile(Path(path))
+    if not file():
+        raise ConfigurationError(f"{variable}{_FILE}: the file is missing, unreadable or empty")
+    return file
+
+
+def _key(file: SecretFile | None, inline: SecretStr | None) -> str | None:
+    """The first of a file, or the one that was given, without what no header can hold, such as a byte order mark.
+
+    Datadog then says whether it is a key; an error at each call would say less.
+    """
+    if file is not None:
+        key = file()[0].decode("ascii", "ignore")
+    elif inline is not None:
+        key = inline.get_secret_value()
+    else:
+        return None
+    return "".join(one for one in key if one.isascii() and one.isprintable())
+
+
+def _trusting(environment: Environment) -> Environment:
+    """With the certificates in the URL, which is all that makers of clients get to see."""
+    path = environment.redis_ca
+    if path is None:
+        return environment
+    if not environment.redis_url.startswith("rediss"):
+        raise ConfigurationError(f"{PREFIX}REDIS_CA: only a rediss:// server has a certificate ({PREFIX}REDIS_URL)")
+    if not path.is_file():
+        raise ConfigurationError(f"{PREFIX}REDIS_CA: there is no such file")
+    return environment.model_copy(update={"redis_url": redis_url.trusting(environment.redis_url, path)})
 
 
 def _parsed(text: str, variable: str) -> tuple[bytes, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,8 +13,10 @@ from prometheus_client.metrics_core import Metric
 from redis.exceptions import RedisError
 
 from bridge.dead_letters import DeadLetters
-from bridge.ledger import Ledger
+from bridge.last_heard import LastHeard
+from bridge.ledger import Lanes, Ledger
 from bridge.links import Links
+from bridge.source import Endpoint
 from bridge.times import to_rfc3339
 
 _MS = 1_000_000
@@ -29,14 +31,16 @@ async def status(ledger: Ledger, dead_letters: DeadLetters, links: Links) -> dic
     destinations = {family: _destination(fields) for family, fields in (await ledger.destinations()).items()}
     worst = max(destinations.values(), key=lambda one: _WORST.index(one["state"]))
     counts, expiry = await ledger.counts(), await dead_letters.expiry()
-    in_hand, overdue = await ledger.lanes()
+    lanes = await ledger.lanes()
+    closed = {family for family, one in destinations.items() if one["state"] != "open"}
     return {
         "destination": {name: worst[name] for name in ("state", "until", "reason")},
         "destinations": destinations,
         "waiting": counts["waiting"],
-        "in_hand": in_hand,
+        "in_hand": sum(lanes.in_hand.values()),
+        "states": _states(counts["waiting"], lanes, closed),
         "oldest_age_s": round(await ledger.oldest_age_s(), 3),
-        "lanes_overdue": overdue,
+        "lanes_overdue": lanes.overdue,
         "dead_letters": await dead_letters.by_reason(),
         "dead_letters_total": expiry.count,
         "dead_letters_max": expiry.most,
@@ -50,6 +54,32 @@ async def status(ledger: Ledger, dead_letters: DeadLetters, links: Links) -> dic
         "link_suggestions": await links.suggestions(),
         "workers": await ledger.workers(),
     }
+
+
+async def last_accepted(heard: LastHeard, endpoints: Mapping[str, Endpoint]) -> dict[str, float]:
+    """source -> when a webhook of it became an event last (seconds since the epoch); without those that never did."""
+    times: dict[str, float] = {}
+    for name, one in (await heard.of(dict.fromkeys(endpoints, ()))).items():
+        if one.accepted_at is not None:
+            source = endpoints[name].source.name
+            times[source] = max(one.accepted_at / 1000, times.get(source, 0.0))
+    return times
+
+
+def _states(waiting: int, lanes: Lanes, closed: Collection[str]) -> dict[str, int]:
+    """How many of those that wait are in the hands of workers, are held because Datadog is (families of calls that are
+    `closed`), are delayed until their own time, or wait for nothing but their turn. Together they are `waiting`.
+
+    Of each key the first statement alone can be in one of the first three states: the others wait for their turn.
+    """
+    held = sum(lanes.in_hand[family] + lanes.due[family] for family in closed)
+    in_flight = sum(number for family, number in lanes.in_hand.items() if family not in closed)
+    found = {"in_flight": in_flight, "held": held, "delayed": sum(lanes.later.values())}
+    left = waiting
+    for state, number in found.items():  # they were not all counted at one moment
+        found[state] = min(number, left)
+        left -= found[state]
+    return {"waiting": left, **found}
 
 
 def _destination(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -97,9 +127,7 @@ class Gauges:
         yield _gauge("redis_up", "1 if Redis answered in time", "", {"": float(seen is not None)})
         if seen is None:
             return
-        in_flight = min(seen["in_hand"], seen["waiting"])
-        waiting = {"waiting": seen["waiting"] - in_flight, "in_flight": in_flight}
-        yield _gauge("events_waiting", "Events in queues, and in the hands of workers", "state", waiting)
+        yield _gauge("events_waiting", "Events that are not delivered yet", "state", seen["states"])
         yield _gauge("oldest_waiting_age_seconds", "Since the oldest of them came in", "", {"": seen["oldest_age_s"]})
         yield _gauge("lanes_overdue", "Lanes with overdue work that nobody holds", "", {"": seen["lanes_overdue"]})
         states = {state: float(seen["destination"]["state"] == state) for state in _WORST}
@@ -119,6 +147,9 @@ class Gauges:
         yield _gauge("link_suggestions", "Links of incidents that wait for a person", "", waiting_links)
         expiring = {"": seen["expiring"]["soon"]}
         yield _gauge("dead_letters_expiring", "Dead letters that expire within days", "", expiring)
+        yield _gauge(
+            "last_accepted_timestamp_seconds", "When a webhook became an event last", "source", seen["accepted"]
+        )
         yield _gauge("workers", "Worker processes", "state", {"alive": seen["workers"]})
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bridge.configuration import json_schema, parse
-from bridge.settings import SENDER_TOKENS, Environment
+from bridge.settings import API_KEY, APP_KEY, SENDER_TOKENS, Environment
 from bridge.sources import DEFAULT_ENDPOINTS, SOURCES
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +206,7 @@ def test_readme_names_no_variable_that_is_none() -> None:
     known = {str(field.alias) for field in Environment.model_fields.values()}
     known |= {"DORA_BRIDGE_ADMIN_TOKEN", "DORA_BRIDGE_ADMIN_TOKEN_FILE", "DORA_BRIDGE_SECRETS__"}
     known |= {f"{variable}{suffix}" for variable in SENDER_TOKENS.values() for suffix in ("", "_FILE")}
+    known |= {f"{variable}_FILE" for variable in (API_KEY, APP_KEY)}
     named = set(re.findall(r"\b(?:DORA_BRIDGE|DD)_[A-Z_]+\b", README))
     assert not {name for name in named if name not in known and not name.startswith("DORA_BRIDGE_SECRETS__")}
 

@@ -13,9 +13,11 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
+from bridge.ledger import FAMILIES
 from bridge.logs import log
 from workers.datadog import Outcome, Reason
 
@@ -28,18 +30,23 @@ _WHAT = {
     Reason.NETWORK: "failing",
 }
 """What an outcome says about the destination; every other one says that it works."""
-_SAYS_NOTHING = (Reason.INTERNAL, Reason.DEPLOYMENT_PENDING, Reason.INCIDENT_PENDING)
+NOT_SENT = (Reason.INTERNAL, Reason.DEPLOYMENT_PENDING, Reason.INCIDENT_PENDING)
+"""Nothing went out, so they say nothing about the destination."""
 _BETWEEN_OKS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many calls may go out now, or how long to wait before asking again. `unlimited`: for the next moments."""
+    """How many calls may go out now, or how long to wait before asking again.
+
+    `unlimited`: for the next moments. `limited`: Datadog's rate limit is what has to be waited for.
+    """
 
     calls: int
     wait_s: float
     probe: bool
     unlimited: bool
+    limited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class Destination:
     """Asks for and reports on calls of every family, over Redis."""
 
     def __init__(self, redis: Redis, jitter: Callable[[], float] = random.random) -> None:
+        self._redis: Any = redis
         scripts = importlib.resources.files("bridge") / "lua"
         clock = (scripts / "clock.lua").read_text("utf-8")
         self._admit = redis.register_script(clock + (scripts / "admit.lua").read_text("utf-8"))
@@ -73,13 +81,26 @@ class Destination:
 
     async def admit(self, family: str, wanted: int) -> Grant:
         calls, wait_ms, kind = await self._admit(args=[family, wanted])
-        return Grant(int(calls), float(wait_ms) / 1000, probe=kind == b"probe", unlimited=kind == b"unlimited")
+        return Grant(
+            int(calls),
+            float(wait_ms) / 1000,
+            probe=kind == b"probe",
+            unlimited=kind == b"unlimited",
+            limited=kind == b"limited",
+        )
+
+    async def probe_soon(self) -> None:
+        """A family of calls whose key was refused is tried again now, and not minutes later."""
+        for family in FAMILIES:
+            destination = f"dora:destination:{family}"
+            if await self._redis.hget(destination, "state") == b"parked":
+                await self._redis.hset(destination, "until", 0)
 
     async def report(self, family: str, reports: Iterable[Report]) -> Standing:
         """Puts down outcomes; how the destination stands after them."""
         grouped: dict[tuple[str, bool], list[Report]] = {}
         for one in reports:
-            if one.outcome.reason not in _SAYS_NOTHING:
+            if one.outcome.reason not in NOT_SENT:
                 grouped.setdefault((_WHAT.get(one.outcome.reason, "ok"), one.probe), []).append(one)
         standing = Standing()
         # what works first: a refusal in the same batch must have the last word

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import httpx
 from redis.exceptions import RedisError
 
-from bridge import metrics
+from bridge import metrics, tracing
 from bridge.envelope import Envelope
 from bridge.incident_management import creates, is_incident, needs_uuid
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of
@@ -29,7 +29,7 @@ from bridge.wakeup import SLICE_S
 from workers.conclusion import conclude
 from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
-from workers.destination import Destination, Report, Standing
+from workers.destination import NOT_SENT, Destination, Report, Standing
 from workers.incidents import Incidents
 
 WINDOW = 4
@@ -145,17 +145,25 @@ class Drain:
             return
         before = time.monotonic()
         lanes, share = await self._ledger.take(self._owner, alive)
-        # a lane of ours whose lease ran out unnoticed (the process was frozen): what is under way has to end first
+        # a lane of ours whose lease ran out unnoticed (the process was frozen): what is under way has to end first, so
+        # such a lane is neither used nor given back, but left until its lease runs out
         relapsed = {lane for lane in lanes if lane in self._leases or self._in_flight[lane]}
         self._lose(relapsed)
         self._leased([lane for lane in lanes if lane not in relapsed], before)
-        await self._give_back(relapsed | self._surplus(share))
+        idle = {lane for lane in relapsed if not self._in_flight[lane] and lane not in self._unsettled_lanes}
+        await self._give_back(idle | self._surplus(share))
         for family in {family_of(lane) for lane in lanes}:
             self._fetched_all_until[family] = 0.0
 
+    @property
+    def _unsettled_lanes(self) -> set[int]:
+        """Lanes with outcomes that the ledger does not have yet: given back now, their events would go out again."""
+        return {one.head.lane for one in self._done}
+
     def _surplus(self, share: int) -> set[int]:
-        """Lanes beyond the fair share, which has become smaller: of those with nothing under way."""
-        quiet = [lane for lane in self._leases if not self._in_flight[lane]]
+        """Lanes beyond the fair share, which has become smaller: of those with nothing under way or to be put down."""
+        unsettled = self._unsettled_lanes
+        quiet = [lane for lane in self._leases if not self._in_flight[lane] and lane not in unsettled]
         return set(quiet[: max(0, len(self._leases) - share)])
 
     async def _give_back(self, lanes: set[int]) -> None:
@@ -198,7 +206,10 @@ class Drain:
             elif grant.calls:
                 self._allowed[family] = grant.calls
             else:
-                self._gate_opens[family] = now + min(grant.wait_s, TAKE_AGAIN_S)
+                wait_s = min(grant.wait_s, TAKE_AGAIN_S)
+                self._gate_opens[family] = now + wait_s
+                if grant.limited:
+                    metrics.RATE_LIMIT_WAIT.labels(family).inc(wait_s)
 
     def _start_ready(self) -> None:
         """Sends what may be sent, as far as connections are free."""
@@ -221,6 +232,7 @@ class Drain:
 
     async def _send(self, head: Head, probe: bool) -> None:
         started = time.perf_counter()
+        span = tracing.attempt(_calls(head), head.envelope.trace)
         try:
             outcome = await self._attempt(head)
         except (RedisError, OSError, NoLongerOurs):
@@ -233,6 +245,15 @@ class Drain:
             self._tasks.discard(asyncio.current_task())
             self._stir.set()
         self._done.append(_Done(head, outcome, probe, (time.perf_counter() - started) * 1000))
+        if outcome.reason not in NOT_SENT:
+            span.end(
+                failed=outcome.verdict is not Verdict.DELIVERED,
+                status=outcome.status,
+                source=head.envelope.source,
+                event=head.envelope.id,
+                verdict=outcome.verdict.value,
+                reason=outcome.reason.value,
+            )
         if outcome.verdict is Verdict.ERRORED:
             self._allowed[_calls(head)] = 0
             self._free_until[_calls(head)] = 0.0  # what was granted before is not known to hold any more
@@ -363,10 +384,14 @@ def _tell(done: _Done, settlement: Settlement) -> None:
     """One line in the log and the counters, once it is in the ledger."""
     envelope, outcome, state = done.head.envelope, done.outcome, settlement.state
     family = _calls(done.head)
-    metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
-    metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
+    if outcome.reason not in NOT_SENT:
+        metrics.ATTEMPTS.labels(family, outcome.verdict.value, str(outcome.status)).inc()
+        metrics.DELIVERY_DURATION.labels(family).observe(done.took_ms / 1000)
+    if outcome.remaining is not None:
+        metrics.RATE_LIMIT_REMAINING.labels(family).set(outcome.remaining)
     if state != "waiting":
         metrics.DELIVERIES.labels(envelope.source, family, state, outcome.reason.value).inc()
+    if state == "delivered":
         metrics.EVENT_AGE.labels(envelope.source).observe(max(0.0, time.time() - envelope.received_at / 1e9))
     log(
         "delivery.dead_lettered" if state == "dead_lettered" else "delivery.attempted",

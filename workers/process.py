@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,14 +26,16 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from bridge import redis_url
+from bridge import metrics, redis_url
+from bridge.datadog_calls import Keys
 from bridge.dead_letters import DeadLetters
 from bridge.errors import ConfigurationError
-from bridge.ledger import Head, Ledger, Settlement
+from bridge.ledger import FAMILIES, Head, Ledger, Settlement
 from bridge.links import Links
 from bridge.logs import log
 from bridge.settings import Settings
 from bridge.wakeup import DRAIN, QUEUE, Doorbell
+from bridge.worker_listener import BEAT_S, DRAINS, WorkerListener
 from workers import linker
 from workers.courier import Courier
 from workers.datadog import build_request, incidents_request
@@ -51,6 +54,8 @@ SETTLE_S = 0.1
 AGAIN_S = 1.0
 """How long after RQ's worker gave up another one begins."""
 PRUNE_S = 60.0
+KEYS_S = 1.0
+"""How often Datadog's keys are looked at, which may stand in files that change."""
 COMPLAIN_S = 10.0
 """How often a Redis that is away is logged."""
 
@@ -61,17 +66,15 @@ class Process:
     current: Process
 
     def __init__(self, settings: Settings) -> None:
-        environment = settings.environment
-        if environment.api_key is None:
+        if settings.api_key is None:
             raise ConfigurationError("DD_API_KEY: the worker needs Datadog's API key")
         settings.check_application_key()
         self._settings = settings
-        self._api_key = environment.api_key.get_secret_value()
-        self._app_key = environment.app_key.get_secret_value() if environment.app_key else None
+        self._tried_keys: tuple[str | None, str | None] | None = None
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._alive = 1
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="drains", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=DRAINS, daemon=True)
         self._stopping = asyncio.Event()
         self._unsettled: list[Settlement] = []
         self._settling = asyncio.Lock()
@@ -80,13 +83,16 @@ class Process:
         self._rounds: list[concurrent.futures.Future[None]] = []
 
     def start(self) -> None:
+        metrics.deliveries_from_zero({one.source.name for one in self._settings.endpoints.values()}, FAMILIES)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result()
         rounds = [
+            (BEAT_S, self._beat),
             (WATCH_S, self._watch),
             (SETTLE_S, self._settle_rest),
             (SWEEP_S, self._sweep),
             (PRUNE_S, self._dead_letters.prune),
+            (KEYS_S, self._notice_keys),
             (linker.ROUND_S, self._linker.round),
         ]
         if self._readback is not None:
@@ -142,9 +148,8 @@ class Process:
         self._looker = Courier(1)
         self._redelivery = Redelivery(redis, self._settings)
         self._readback = None
-        if self._app_key is not None:
-            keys = {"api_key": self._api_key, "app_key": self._app_key}
-            self._readback = ReadBack(self._ledger, self._looker, base_url=self._settings.datadog_url, **keys)
+        if self._settings.application_key:
+            self._readback = ReadBack(self._ledger, self._looker, self._keys)
 
     async def _tear_down(self) -> None:
         with contextlib.suppress(RedisError, OSError):  # it is forgotten anyway when it gives no sign of life
@@ -161,15 +166,26 @@ class Process:
             opening=head.opening,
             adjustment=head.adjustment,
             uuid=head.uuid,
-            base_url=self._settings.datadog_url,
-            api_key=self._api_key,
-            app_key=self._app_key,
+            **self._keys(),
         )
 
     def _page_of_incidents(self, offset: int) -> httpx.Request:
-        return incidents_request(
-            offset, base_url=self._settings.datadog_url, api_key=self._api_key, app_key=self._app_key
-        )
+        return incidents_request(offset, **self._keys())
+
+    def _keys(self) -> Keys:
+        """Where to call, and with what, as of now. Calls that need an application key are not made without one."""
+        settings = self._settings
+        return {"base_url": settings.datadog_url, "api_key": settings.api_key or "", "app_key": settings.app_key or ""}
+
+    async def _notice_keys(self) -> None:
+        """A destination that refused the keys is probed soon once there are others: so too after a start."""
+        keys = (self._settings.api_key, self._settings.app_key)
+        if keys == self._tried_keys:
+            return
+        await self._destination.probe_soon()
+        if self._tried_keys is not None:
+            log("keys.changed")
+        self._tried_keys = keys
 
     async def _drain(self) -> None:
         await self._settle_rest()
@@ -183,7 +199,9 @@ class Process:
             owner=f"{self._name}-{secrets.token_hex(3)}",
             concurrency=self._settings.environment.concurrency,
             unsettled=self._unsettled,
-            sample_percent=self._settings.configuration.read_back.sample_percent if self._app_key else 0.0,
+            sample_percent=self._settings.configuration.read_back.sample_percent
+            if self._settings.application_key
+            else 0.0,
         )
         await drain.run(self._stopping, self._alive_now)
         if not self._stopping.is_set() and await self._ledger.sweep():
@@ -196,6 +214,10 @@ class Process:
                 rest = list(self._unsettled)
                 await self._ledger.settle(self._name, rest)
                 del self._unsettled[: len(rest)]
+
+    async def _beat(self) -> None:
+        """For the liveness probe: this loop goes round. Asks nobody."""
+        metrics.HEARTBEAT.labels(DRAINS).set_to_current_time()
 
     async def _watch(self) -> None:
         """Notes when Redis was away: leases ran out meanwhile, and others may hold outcomes of calls they made."""
@@ -258,15 +280,18 @@ class Worker(SimpleWorker):
     def __init__(self, process: Process, settings: Settings) -> None:
         connection = redis_url.blocking(settings.environment.redis_url)
         queue = Queue(QUEUE, connection=connection, job_class=DrainJob, serializer=JSONSerializer)
-        super().__init__(
-            [queue],
-            connection=connection,
-            serializer=JSONSerializer,
-            worker_ttl=20,
-            maintenance_interval=5,
-            job_class=DrainJob,
-            log_job_description=False,
-        )
+        with warnings.catch_warnings():
+            # RQ warns where it may not list the clients of Redis, of which it only wants its own address for `rq info`
+            warnings.filterwarnings("ignore", message="CLIENT ")
+            super().__init__(
+                [queue],
+                connection=connection,
+                serializer=JSONSerializer,
+                worker_ttl=20,
+                maintenance_interval=5,
+                job_class=DrainJob,
+                log_job_description=False,
+            )
         self._process = process
 
     def request_stop(self, signum: int, frame: Any) -> None:
@@ -275,19 +300,35 @@ class Worker(SimpleWorker):
 
 
 def run(settings: Settings) -> None:
-    """Works until SIGTERM or SIGINT. RQ's worker gives up when Redis refuses a write (its disk is full, say): then
-    another one begins, on the same connections to Datadog."""
+    """Works until SIGTERM or SIGINT, with a listener if there is to be one. Raises: ConfigurationError."""
+    address = settings.environment.worker_listen
+    if address is None:
+        _work(settings)
+        return
+    try:
+        listener = WorkerListener(address, metrics.REGISTRY)
+    except OSError as error:
+        raise ConfigurationError(f"DORA_BRIDGE_WORKER_LISTEN: {error.strerror or error}") from error
+    with listener:
+        _work(settings)
+
+
+def _work(settings: Settings) -> None:
+    """Works until SIGTERM or SIGINT. RQ's worker gives up when Redis refuses a write (its disk is full, say) or is away
+    for long, and then returns as if it had been asked to: another one begins, on the same connections to Datadog."""
     Process.current = process = Process(settings)
     process.start()
     try:
         while not process.is_stopping:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: process.request_stop())
+            reason = "the RQ worker ended"
             try:
                 Worker(process, settings).work(with_scheduler=False, logging_level="WARNING")
-                return
             except (RedisError, OSError) as error:
-                log("redis.unavailable", logging.WARNING, reason=type(error).__name__)
+                reason = type(error).__name__
+            if not process.is_stopping:
+                log("redis.unavailable", logging.WARNING, reason=reason)
                 time.sleep(AGAIN_S)
     finally:
         process.stop()

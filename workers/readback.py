@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -84,10 +84,11 @@ def are_listed(identifiers: Collection[str], answer: httpx.Response, kind: Kind)
 class ReadBack:
     """Looks for delivered events, round by round. Errors of redis-py pass through."""
 
-    def __init__(self, ledger: Ledger, courier: Courier, *, base_url: str, api_key: str, app_key: str) -> None:
+    def __init__(self, ledger: Ledger, courier: Courier, keys: Callable[[], Keys]) -> None:
+        """`keys` are asked for at each call: they may change."""
         self._ledger = ledger
         self._courier = courier
-        self._keys: Keys = {"base_url": base_url, "api_key": api_key, "app_key": app_key}
+        self._keys = keys
 
     async def round(self) -> None:
         """Looks for those that are due. One process at a time does, and not more often than every FIRST_LOOK_S."""
@@ -137,7 +138,7 @@ class ReadBack:
         """Looks for events of one list; gives back those of which a full list said nothing."""
         kind = group[0].kind
         since, until = min(one.since for one in group), max(one.until for one in group)
-        answer = await self._courier.send(list_request(kind, since, until, **self._keys), most_bytes=_MOST_BYTES)
+        answer = await self._courier.send(list_request(kind, since, until, **self._keys()), most_bytes=_MOST_BYTES)
         status = answer.status_code if isinstance(answer, httpx.Response) else 0
         ids = [one.datadog_id for one in group]
         found = are_listed(ids, answer, kind) if isinstance(answer, httpx.Response) else dict.fromkeys(ids)

@@ -228,6 +228,7 @@ Endpoint = Callable[[Store, Call], Answer]
 _DORA, _INCIDENTS = "/api/v2/dora", "/api/v2/incidents"
 _FIXED: dict[str, dict[str, Endpoint]] = {
     "/api/v1/validate": {"GET": Store.validate},
+    "/api/v2/validate_keys": {"GET": Store.validate},
     f"{_DORA}/deployment": {"POST": Store.post_deployment},
     f"{_DORA}/failure": {"POST": Store.post_failure},
     f"{_DORA}/incident": {"POST": Store.post_failure},

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Redis with a password, by way of one sentinel that watches it."""
+    """The URL of a Redis with a password, by way of one sentinel that watches it and has another one."""
     with PrivateRedis(tmp_path / "redis") as redis:
         password, port = urlsplit(redis.url).password, free_port()
         configuration = tmp_path / "sentinel.conf"
         configuration.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n"
+            f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nrequirepass of-the-sentinel\n"
             f"sentinel monitor main 127.0.0.1 {redis.port} 1\nsentinel auth-pass main {password}\n"
         )
         sentinel = subprocess.Popen([find_server(), configuration, "--sentinel"], stdout=subprocess.DEVNULL)
@@ -35,12 +35,12 @@ def url(tmp_path: Path) -> Iterator[str]:
             deadline = time.monotonic() + 10
             while True:
                 try:
-                    Redis(port=port).ping()
+                    Redis(port=port, password="of-the-sentinel").ping()
                     break
                 except RedisError:
                     assert time.monotonic() < deadline
                     time.sleep(0.05)
-            yield f"redis+sentinel://:{password}@127.0.0.1:{port}/main/3"
+            yield f"redis+sentinel://:{password}@127.0.0.1:{port}/main/3?sentinel_password=of-the-sentinel"
         finally:
             sentinel.terminate()
             sentinel.wait()

@@ -40,6 +40,8 @@ class GitHub:
         self.releases: list[dict[str, Any]] = []
         self.issues: list[dict[str, Any]] = []
         self.deliveries: dict[str, list[dict[str, Any]]] = {}
+        self.hooks: dict[str, dict[str, Any]] = {}
+        self.app_events: list[str] = []
         self.payloads: dict[int, dict[str, Any]] = {}
         self.url = "https://bridge.example.com/webhooks/github?env=production"
         self.asked: list[int] = []
@@ -80,6 +82,25 @@ class GitHub:
         ]
         self.statuses[number] = rows[::-1]
 
+    def register(self, hook: str, *events: str, **fields: Any) -> dict[str, Any]:
+        """A hook as it is listed; that of an App is known by its configuration alone, and its events by the App."""
+        config = {"url": self.url, "content_type": "json", "insecure_ssl": "0", "secret": "********"}
+        last_response = {"code": 202, "status": "active", "message": "OK"}
+        if hook == "app/hook":
+            self.app_events = list(events)
+        self.hooks[hook] = {
+            "type": "Repository",
+            "id": int(hook.rpartition("/")[2]) if hook != "app/hook" else None,
+            "name": "web",
+            "active": True,
+            "events": list(events),
+            "config": config,
+            "last_response": last_response,
+            **fields,
+        }
+        self.deliveries.setdefault(hook, [])
+        return self.hooks[hook]
+
     def deliver(self, hook: str, number: int, guid: str, at: str, status: int, **fields: Any) -> None:
         """One attempt at a delivery of a deployment_status, or of the `event` and `payload` that are given."""
         payload = fields.pop("payload", {})
@@ -106,6 +127,13 @@ class GitHub:
         parts = request.path_params["path"].split("/")
         if "deliveries" in parts:
             return self._hook(request, parts)
+        path = "/".join(parts)
+        if path == "app":
+            return JSONResponse({"id": 1, "events": self.app_events})
+        if path in self.hooks and path != "app/hook":
+            return JSONResponse(self.hooks[path])
+        if path.removesuffix("/config") in self.hooks:
+            return JSONResponse(self.hooks[path.removesuffix("/config")]["config"])
         rest = parts[3:]
         match rest:
             case []:

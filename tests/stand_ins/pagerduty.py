@@ -21,6 +21,7 @@ class PagerDuty:
         self.gate = Gate("Token token=pd_token")
         self.incidents: list[dict[str, Any]] = []
         self.log: list[dict[str, Any]] = []
+        self.subscriptions: list[dict[str, Any]] = []
         self.most_records = 10_000
         self.app = Starlette(routes=[Route("/{path:path}", self._answer)])
 
@@ -46,6 +47,20 @@ class PagerDuty:
         for end in ends:
             self._note(incident, "resolve_log_entry", end)
         return incident
+
+    def subscribe(self, identifier: str, url: str, *events: str, **fields: Any) -> None:
+        """A subscription as it is listed: its secret is never shown again."""
+        method = {"type": "http_delivery_method", "url": url, "secret": None, "temporarily_disabled": False}
+        subscription = {
+            "id": identifier,
+            "type": "webhook_subscription",
+            "active": True,
+            "delivery_method": method | fields.pop("delivery_method", {}),
+            "events": list(events),
+            "filter": {"type": "account_reference"},
+            **fields,
+        }
+        self.subscriptions.append(subscription)
 
     def _note(self, incident: dict[str, Any], kind: str, at: str) -> None:
         entry = {
@@ -74,6 +89,8 @@ class PagerDuty:
             case ["incidents", identifier, "log_entries"]:
                 rows = [one for one in self.log if one["incident"]["id"] == identifier]
                 return self._page(request, "log_entries", rows)
+            case ["webhook_subscriptions"]:
+                return self._page(request, "webhook_subscriptions", self.subscriptions)
             case _:
                 return JSONResponse({"error": {"message": "Not Found", "code": 2100}}, 404)
 

@@ -73,7 +73,7 @@ async def test_calls_are_counted_down_by_all_from_what_the_probe_was_told(world:
     assert (await world.one.admit(FAMILY, 2)).calls == 2
     assert (await world.other.admit(FAMILY, 2)).calls == 1
     refused = await world.one.admit(FAMILY, 2)
-    assert refused.calls == 0
+    assert (refused.calls, refused.limited) == (0, True)
     assert 50 < refused.wait_s <= 60, "until the reset, in seconds from now"
 
 
@@ -82,7 +82,7 @@ async def test_429_holds_everybody_until_the_reset_and_one_probe_opens(world: Wo
     assert not (await world.one.report(FAMILY, [report(LIMITED, False)])).is_open
     assert await world.state() == "held"
     held = await world.other.admit(FAMILY, 10)
-    assert held.calls == 0
+    assert (held.calls, held.limited) == (0, True)
     assert 25 < held.wait_s <= 33
     await world.pass_the_hold()
     await world.probe(METERED)
@@ -171,3 +171,19 @@ async def test_families_are_apart(world: World) -> None:
     await world.one.report("change", [report(REFUSED, False)])
     assert await world.state() == "open"
     assert (await world.one.admit(FAMILY, 1)).calls == 1
+
+
+async def test_parked_is_probed_soon_when_there_is_another_key(world: World) -> None:
+    await world.probe(REFUSED)
+    assert await world.state() == "parked"
+    assert await world.wait_s() > 20
+    await world.other.probe_soon()
+    assert await world.state() == "parked", "nothing is known of the other key yet"
+    await world.probe(OK)
+    assert await world.state() == "open"
+
+
+async def test_only_what_is_parked_is_probed_soon(world: World) -> None:
+    await world.probe(LIMITED)
+    await world.other.probe_soon()
+    assert await world.wait_s() > 20, "what Datadog asked for is not cut short"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from bridge import redis_url
+from bridge.datadog_calls import Keys
 from bridge.dora import Deployment, Failure, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
@@ -39,7 +40,8 @@ class World:
         self.ledger = Ledger(redis)
         self.transport = httpx.ASGITransport(app=create_sandbox())
         self.courier = Courier(1, transport=lambda: self.transport)
-        self.readback = ReadBack(self.ledger, self.courier, base_url="http://sandbox", api_key="k", app_key="a")
+        keys: Keys = {"base_url": "http://sandbox", "api_key": "k", "app_key": "a"}
+        self.readback = ReadBack(self.ledger, self.courier, lambda: keys)
 
     async def deliver(
         self, fact: Deployment | Failure | Withdrawal, *, ago_s: float = 0, kept: bool = True, **line_: Any
