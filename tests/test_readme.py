@@ -1,10 +1,13 @@
-"""The README is in step with the code: settings, options of endpoints, retention, commands."""
+"""The README is in step with the code: settings, options, commands; and its links lead somewhere."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,7 +18,8 @@ from bridge.settings import Environment
 from bridge.source import Options
 from bridge.sources import SOURCES
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def option_rows() -> Iterator[str]:
@@ -56,3 +60,47 @@ def test_every_variable_is_in_the_table(field: str) -> None:
 @pytest.mark.parametrize("command", list(commands.commands))
 def test_every_command_is_mentioned(command: str) -> None:
     assert f"dora-bridge {command}" in README or f"make {command}" in README
+
+
+def _anchors(text: str) -> set[str]:
+    """What GitHub makes of the headings: lower case, hyphens for spaces, no other punctuation."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)\s]+)\)", README))))
+def test_every_link_leads_somewhere(target: str) -> None:
+    if target.startswith("#"):
+        assert target[1:] in _anchors(README)
+    elif not target.startswith("https://"):
+        assert (ROOT / target).exists()
+
+
+def test_every_section_is_in_the_table_of_contents() -> None:
+    contents = README.partition("## Contents\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"\(#([\w-]+)\)", contents)) == _anchors(README) - {"dora-bridge", "contents"}
+
+
+def _calls() -> set[str]:
+    """What the README calls dora-bridge with, in blocks of commands and in the text."""
+    lines = [line for line in README.splitlines() if line.startswith("    ")]
+    lines += [" ".join(call.split()) for call in re.findall(r"`(dora-bridge [a-z][^`]*)`", README)]
+    # what precedes tells the command from a release, a namespace's object or an argument of that name
+    calls = [re.search(r"(?:^ *|-- |\| |exec bridge |/tmp |\.yaml )dora-bridge (.+)", line) for line in lines]
+    return {re.split(r" +[#>]", call[1])[0] for call in calls if call}
+
+
+def test_calls_are_found() -> None:
+    assert {"check", "rules test cases/", "translate --help", "backfill argocd -"} <= _calls()
+
+
+@pytest.mark.parametrize("call", sorted(_calls()))
+def test_every_call_is_understood(call: str) -> None:
+    command: click.Command = commands
+    context = click.Context(command)
+    words = shlex.split(call)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command, context = found, click.Context(found, parent=context)
+    command.make_parser(context).parse_args(words)
