@@ -34,6 +34,8 @@ class Scene:
     deployments: Sequence[Deployed]
     incidents: Sequence[Incident]
     linked: Mapping[str, str]
+    horizon: int
+    """From when on (ms) everything is known; what is older has been forgotten in part, and is not decided anew."""
 
 
 class Links:
@@ -87,7 +89,10 @@ class Links:
         if len(old) > MOST_DEPLOYMENTS:
             await self._redis.hdel(f"dora:deployments:{service}", *(one.id for one in old))
         forgotten = {one.id for one in old}
-        return Scene([one for one in deployments if one.id not in forgotten], incidents, linked)
+        horizon = deployments[-MOST_DEPLOYMENTS].finished_at if len(deployments) >= MOST_DEPLOYMENTS else 0
+        if len(ids) >= MOST_INCIDENTS:
+            horizon = max(horizon, min((one.started_at for one in incidents if one.started_at), default=0))
+        return Scene([one for one in deployments if one.id not in forgotten], incidents, linked, horizon)
 
     async def verdicts(self, deployments: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Datadog was last told of each of these deployments, of those of which it was told something."""

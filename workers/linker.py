@@ -84,21 +84,29 @@ class Linker:
         scene = await self._links.scene(service)
         if not scene.incidents:
             return
-        decisions = decide(service, scene.incidents, scene.deployments, self.policy)
+        by_id = {one.id: one for one in scene.deployments}
+        # an older decision stands: seen from what is left, it would be another one. People may still change it
+        live = [one for one in scene.incidents if one.override or _began(one, by_id) >= scene.horizon]
+        decisions = decide(service, live, scene.deployments, self.policy)
         if self._application_key:
-            await self._tell(service, scene, decisions)
+            await self._tell(service, scene, decisions, by_id)
         await self._links.keep(decisions, {one.id: one.started_at or 0 for one in scene.incidents})
 
-    async def _tell(self, service: str, scene: Scene, decisions: Sequence[Decision]) -> None:
+    async def _tell(
+        self, service: str, scene: Scene, decisions: Sequence[Decision], by_id: Mapping[str, Deployed]
+    ) -> None:
         """Records what Datadog was not told yet."""
-        by_id = {one.id: one for one in scene.deployments}
-        # of a deployment that is not known (any more) nothing new can be concluded
+        rejected = {one.id for one in scene.incidents if one.override == "reject"}
         before = {incident: one for incident, one in scene.linked.items() if one in by_id}
         wanted = verdicts(decisions, before, scene.deployments)
         said = await self._links.verdicts(list(wanted))
         entries = []
         for deployment, verdict in wanted.items():
             last = said.get(deployment, {})
+            known = by_id.get(deployment)
+            by_a_person = any(one.deployment == deployment and one.incident in rejected for one in decisions)
+            if not verdict.failed and not by_a_person and (known is None or known.finished_at < scene.horizon):
+                continue  # what else speaks against it may have been forgotten
             if last.get("by") == _OPERATOR or not differs(verdict, told(last) if last else None):
                 continue
             because = next((one for one in decisions if one.deployment == deployment), None)
@@ -138,3 +146,9 @@ class Linker:
             rule=f"linking of {because.incident}" if because else "linking",
             **identity(fact),
         )
+
+
+def _began(incident: Incident, by_id: Mapping[str, Deployed]) -> int:
+    """When it happened (ms), to tell whether all around it is known; of a deployment that is not, long ago."""
+    failed = by_id.get(incident.deployment_id or incident.remediation_id) if incident.explicit else None
+    return (failed.finished_at if failed else None) or incident.started_at or 0
