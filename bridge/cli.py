@@ -229,14 +229,14 @@ def post_samples(url: str | None, every: float | None) -> int:
 
 
 @commands.command()
-@click.option("--public-url", default="", help="Where senders find the bridge, to compare their hooks with.")
+@click.option("--public-url", default="", help="Where senders find the bridge: to ask it, and compare hooks.")
 @click.option("--silent-days", default=7.0, show_default=True, help="Name sources that were silent for longer.")
 @_json_option
 def check(public_url: str, silent_days: float, as_json: bool) -> int:
     """Check the configuration, then what it points to. Exit code 1 if something would lose events.
 
-    Redis, Datadog's keys, workers, what waits, dead letters, sources that fell silent, secrets that can go; with
-    tokens, the hooks at GitHub and PagerDuty, and the commands that mend them. Only reads.
+    Redis, Datadog's keys, web process, workers, what waits, dead letters, sources that fell silent, secrets that can
+    go; with tokens, the hooks at GitHub and PagerDuty, and the commands that mend them. Only reads.
     """
     from bridge.check import findings
 

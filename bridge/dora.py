@@ -60,6 +60,8 @@ class Deployment:
     git: Git | None = None
     custom_tags: tuple[str, ...] = ()
     history: History | None = None
+    twin: str = field(default="", compare=False)
+    """The id it has where it concerns one service, if this is one of several; empty if it concerns one."""
     version_as: Callable[[str], tuple[str | None, str]] | None = field(default=None, compare=False, repr=False)
     """The version, and where it was found, if the service had this name: which of several images is meant."""
     origins: Origins = field(default_factory=dict, compare=False)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, History
+from bridge.ids import one_of_several
 
 VERSION = 1
 
@@ -77,6 +78,8 @@ class Envelope:
     """Datadog ids of the deployments that Datadog must have first."""
     origins: Mapping[str, str] = field(default_factory=dict)
     history: History | None = field(default=None, compare=False)
+    twin: str = field(default="", compare=False)
+    """The id under which a deployment was reported, if a rule made it concern another number of services then."""
     concerns: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment. Of the DELETE of a
     deployment: its `service`."""
@@ -132,7 +135,7 @@ class Envelope:
             raise ValueError("an envelope without what every one has") from error
 
 
-_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "concerns"))
+_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "twin", "concerns"))
 
 
 def _datadog_id(identifier: str) -> str:
@@ -155,6 +158,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
             "rank": "0",
             "order": fact.finished_at // _MICROSECOND,
             "history": fact.history,
+            "twin": fact.twin or one_of_several(fact.id, fact.service),
         }
     if isinstance(fact, ChangeFailure):
         word, rank = ("remedied", "1") if fact.remediation_id else ("change-failure", "0")

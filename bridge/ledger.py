@@ -72,6 +72,7 @@ from bridge.env_guard import WithoutEnv
 from bridge.envelope import Envelope
 from bridge.intake import Delivery, Receipt
 from bridge.timeline import traces_of
+from bridge.waiting_since import waiting_since_ms
 
 FAMILIES = ("deployment", "failure", "change", "incident")
 """What a key starts with. Datadog limits and refuses each family of calls by itself, so none shares a lane."""
@@ -84,6 +85,8 @@ PUT_OFF_MS = 30_000
 """How long an envelope that this code cannot read waits, during a roll-out, for a process that can."""
 ALIVE_MS = 5_000
 """A worker that gave no sign of life for longer is not counted."""
+LOOKED_AT = 100
+"""How many of those that wait are looked at for the oldest: its cost must not grow with their number."""
 
 _DAY_S = 86_400
 
@@ -284,6 +287,7 @@ class Ledger:
                 entry.raw,
                 envelope.received_at // 1_000_000,
                 *_traces(envelope),
+                envelope.twin,
                 *_history(envelope),
                 entry.cures,
             )
@@ -433,9 +437,26 @@ class Ledger:
         return {"waiting": int(waiting), "dead_letters": int(dead)}
 
     async def oldest_age_s(self) -> float:
-        """How long the oldest waiting statement has been waiting, in seconds; 0 if none is."""
-        first: list[tuple[bytes, float]] = await self._redis.zrange("dora:waiting", 0, 0, withscores=True)
-        return max(0.0, (_now_ms() - first[0][1]) / 1000) if first else 0.0
+        """How long the oldest statement has been waiting that does not wait on purpose, in seconds; 0 if none does.
+
+        See `waiting_since.py`. The first LOOKED_AT by receipt are looked at; if more wait and all of these do so on
+        purpose, with what comes after them, the last of them counts: nothing is hidden behind them.
+        """
+        rows = await self._redis.zrange("dora:waiting", 0, LOOKED_AT - 1, withscores=True)
+        records = await self.briefly([id_.decode() for id_, _ in rows])
+        now, since, on_purpose = _now_ms(), [], set()
+        for (_, received_ms), record in zip(rows, records, strict=True):
+            last = record.story[-1] if record and record.story else {}
+            waits_since = waiting_since_ms(int(received_ms), last, now)
+            key = record.envelope.key if record else ""
+            if waits_since is None:
+                on_purpose.add(key)
+            else:
+                since.append((key, waits_since))
+        oldest = min((at for key, at in since if key not in on_purpose), default=None)
+        if oldest is None and len(rows) == LOOKED_AT:
+            oldest = int(rows[-1][1])
+        return 0.0 if oldest is None else max(0.0, (now - oldest) / 1000)
 
     async def find(self, identifier: str) -> Record | None:
         """The record of an id of the ledger, or the latest one of an id of Datadog's; None if there is none."""

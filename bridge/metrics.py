@@ -55,7 +55,7 @@ DELIVERY_DURATION = Histogram(
 )
 EVENT_AGE = Histogram(
     "dora_bridge_event_age_seconds",
-    "From receipt to delivery",
+    "From receipt, or from when a dead letter was put back, to delivery",
     ["source"],
     buckets=(0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400),
     registry=REGISTRY,

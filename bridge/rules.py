@@ -228,7 +228,7 @@ def _changed(fact: Fact, change: Set) -> Sequence[Fact]:
             return (whole,)
         if len(services) == 1:
             return (whole.named(services[0]),)
-        return tuple(replace(whole.named(one), id=one_of_several(fact.id, one)) for one in services)
+        return tuple(replace(whole.named(one), id=one_of_several(fact.id, one), twin=fact.id) for one in services)
     if isinstance(fact, ChangeFailure):
         env = change.env if change.env is not None else fact.env
         if not services or len(services) == 1:

@@ -128,7 +128,8 @@ class Gauges:
         if seen is None:
             return
         yield _gauge("events_waiting", "Events that are not delivered yet", "state", seen["states"])
-        yield _gauge("oldest_waiting_age_seconds", "Since the oldest of them came in", "", {"": seen["oldest_age_s"]})
+        about = "Since the oldest that does not wait on purpose came in, was put back or was due"
+        yield _gauge("oldest_waiting_age_seconds", about, "", {"": seen["oldest_age_s"]})
         yield _gauge("lanes_overdue", "Lanes with overdue work that nobody holds", "", {"": seen["lanes_overdue"]})
         states = {state: float(seen["destination"]["state"] == state) for state in _WORST}
         yield _gauge("destination_state", "1 for the worst state of Datadog's families of calls", "state", states)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.envelope import adjusted
 from bridge.ledger import Head, Settlement
+from bridge.waiting_since import put_back_ms
 from workers.datadog import Outcome, Reason, Verdict
 from workers.destination import Standing
 from workers.patience import PATIENCE_S, next_try_s
@@ -61,6 +62,7 @@ def conclude(
         "answer": outcome.answer,
         "took_ms": round(took_ms, 1),
         "due": now_ms + wait_ms if wait_ms else 0,
+        "put_back": put_back_ms(head.last),
         "blocked": outcome.verdict is Verdict.ERRORED and not blamed,
         "sampled": state == "delivered" and _is_readable(head) and is_sampled(head.envelope.id, sample_percent),
         **head.adjustment,

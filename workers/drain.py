@@ -25,6 +25,7 @@ from bridge.envelope import Envelope
 from bridge.incident_management import creates, is_incident, needs_uuid
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of
 from bridge.logs import log
+from bridge.waiting_since import asked_ms
 from bridge.wakeup import SLICE_S
 from workers.conclusion import conclude
 from workers.courier import Courier, NoLongerOurs
@@ -392,7 +393,8 @@ def _tell(done: _Done, settlement: Settlement) -> None:
     if state != "waiting":
         metrics.DELIVERIES.labels(envelope.source, family, state, outcome.reason.value).inc()
     if state == "delivered":
-        metrics.EVENT_AGE.labels(envelope.source).observe(max(0.0, time.time() - envelope.received_at / 1e9))
+        asked_s = asked_ms(envelope.received_at // 1_000_000, done.head.last) / 1000
+        metrics.EVENT_AGE.labels(envelope.source).observe(max(0.0, time.time() - asked_s))
     log(
         "delivery.dead_lettered" if state == "dead_lettered" else "delivery.attempted",
         logging.WARNING if state == "dead_lettered" else logging.INFO,

@@ -21,6 +21,8 @@ def outlook(envelope: Envelope, standing: Standing, assumed: MutableMapping[str,
     if envelope.rank < known:
         return "duplicate" if standing.is_kept else "superseded"
     if not known and envelope.needs_opening:
+        if envelope.rank[:1] == "2":  # withdrawn before it was reported
+            assumed[envelope.fact] = envelope.rank
         return envelope.needs_opening.partition(":")[0]
     assumed[envelope.fact] = envelope.rank
     return "accepted"

@@ -21,6 +21,7 @@ from bridge.check.pagerduty_registration import pagerduty_registration
 from bridge.check.redis_rights import redis_rights
 from bridge.check.redis_server import redis_server
 from bridge.check.under_way import under_way
+from bridge.check.web_process import web_process
 from bridge.dead_letters import DeadLetters
 from bridge.last_heard import LastHeard
 from bridge.ledger import Ledger
@@ -39,14 +40,15 @@ async def findings(
 ) -> list[Finding]:
     """All findings, of the configuration first, then of the world.
 
-    `transport` makes the calls of Datadog and the senders; `public_url` is where senders find the public listener;
-    a source without a webhook for `silent_days` is told of.
+    `transport` makes the calls of Datadog, the senders and the public listener; `public_url` is where senders find
+    that; a source without a webhook for `silent_days` is told of.
     """
     found = configured(settings, environ)
     async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S) as client:
         found += await datadog_keys(settings, client)
         found += await github_registration(settings, client, public_url)
         found += await pagerduty_registration(settings, client, public_url)
+        found += await web_process(settings, client, public_url)
     return [*found, *await _of_redis(settings, silent_days)]
 
 

@@ -1,7 +1,7 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
 -- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes, and
--- what linking remembers of it: text and service of a deployment, the rest as JSON; its sender's history, number and
--- role in it, and the id of the note it cures.
+-- what linking remembers of it: text and service of a deployment, the rest as JSON; its twin; its sender's history,
+-- number and role in it; and the id of the note it cures.
 -- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
 local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local P = 'dora:'
@@ -58,6 +58,11 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
   end
   if not known and needs_opening ~= '' then
     local ends, reason = string.match(needs_opening, '^(%S+): (.*)$')
+    if string.sub(rank, 1, 1) == '2' then
+      -- withdrawn before it was reported: when its opening comes late, it is not to be reported either
+      redis.call('HSET', P .. 'fact:' .. fact, 'rank', rank)
+      redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
+    end
     return note(id, ends, json, received, raw_id, raw, reason)
   end
   redis.call('SET', P .. 'event:' .. id, json)
@@ -143,14 +148,16 @@ local function remember(traces, is_sent, is_superseded)
 end
 
 local latest = {}
-local FIELDS = 20
+local FIELDS = 21
 for i = 5, #ARGV, FIELDS do
-  local deployed, service, traces, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+  local deployed, service, traces, twin, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
   number = tonumber(number)
   local answer
   local reported = role == 'missed' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
   if reported and reported >= number then
     answer = 'known'
+  elseif twin ~= '' and redis.call('HEXISTS', P .. 'deployments:' .. service, twin) == 1 then
+    answer = 'duplicate'  -- reported of this service when a rule made it concern another number of services
   else
     answer = record(unpack(ARGV, i, i + 12))
     if deployed ~= '' and (answer == 'accepted' or answer == 'redriven') then

@@ -4,7 +4,8 @@ Requests: https://argo-cd.readthedocs.io/en/stable/operator-manual/notifications
 signed, a token in a header is all). Fields: argoproj/argo-cd, pkg/apis/application/v1alpha1/types.go.
 
     deployed   Succeeded and Healthy    a deployment; of a rollback also a change failure of what it undid
-    degraded   Succeeded and Degraded   a change failure of the last deployment, which may not have been reported
+    degraded   Succeeded and Degraded   within a day after the sync: a change failure of the last deployment, which may
+                                        not have been reported
     failed     Failed or Error          ignored: nothing was deployed
     other      anything else            ignored; so is a success without health: nobody has assessed it yet
 
@@ -207,7 +208,10 @@ def translate(event: Notification, context: Context) -> Translation:
     facts: list[Fact]
     if condition == "degraded":
         failed = _identified(_first_of_the_same(deployed) if skips else deployed[-1])
-        at = event.health.lastTransitionTime or failed.sync.deployed_at or event.operation.finished_at
+        deployed_at = failed.sync.deployed_at or event.operation.finished_at
+        at = event.health.lastTransitionTime or deployed_at
+        if at is not None and deployed_at is not None and at > deployed_at + _DAY:
+            return nothing("it degraded more than a day after the sync: something else than the change", traits)
         facts = [*_change_failures(subject, failed, at=at), *missed]
         if _has_times(failed) or (event.operation.finished_at is not None and failed.place == "operation"):
             facts = [*_deployments(event, context.options, subject, failed, role="implied"), *facts]
@@ -295,13 +299,15 @@ class _Subject:
     service_place: str
     env: tuple[str | None, str]
 
-    def id_of(self, deployed: _Deployed, service: str) -> tuple[str, str]:
+    def id_of_one(self, deployed: _Deployed) -> str:
+        """The id of the deployment if it concerns one service."""
         sync = deployed.sync
-        if sync.id is not None:
-            number, field = f"{sync.id:06d}", "id"
-        else:
-            number, field = f"t{(sync.started_at or 0) // SECOND}", "started_at"
-        identifier = fact_id("argo", self.uid, number, instance=self.instance)
+        number = f"{sync.id:06d}" if sync.id is not None else f"t{(sync.started_at or 0) // SECOND}"
+        return fact_id("argo", self.uid, number, instance=self.instance)
+
+    def id_of(self, deployed: _Deployed, service: str) -> tuple[str, str]:
+        field = "started_at" if deployed.sync.id is None else "id"
+        identifier = self.id_of_one(deployed)
         if len(self.services) > 1:
             identifier = one_of_several(identifier, service)
         return identifier, f"application.uid and {deployed.place}.{field}"
@@ -391,6 +397,7 @@ def _deployments(
             **fields_of(found),
             custom_tags=custom_tags,
             history=history,
+            twin=subject.id_of_one(deployed) if len(subject.services) > 1 else "",
             version_as=partial(_version, event, sync, annotations),
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from bridge import redis_url
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Git, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
+from bridge.ids import one_of_several
 from bridge.ledger import FAMILIES, LANES, LANES_EACH, Entry, Head, Ledger, Settlement, family_of, lane_of
 
 NS = 10**9
@@ -24,7 +26,7 @@ NOW = time.time_ns()
 
 
 def envelope(fact: Fact, **fields: Any) -> Envelope:
-    return Envelope(endpoint="e", source="github", kind="k", received_at=NOW, **{**identity(fact), **fields})
+    return Envelope(endpoint="e", source="github", kind="k", **{"received_at": NOW, **identity(fact), **fields})
 
 
 def deployed(
@@ -477,3 +479,67 @@ async def test_only_the_first_try_to_create_is_known_to_be_the_first(ledger: Led
     assert await ledger.about_to_create("x") == since
     await ledger.not_created("x")
     assert await ledger.about_to_create("x") is None
+
+
+# -- how long the oldest waits
+
+
+async def test_what_waits_on_purpose_is_not_old(ledger: Ledger) -> None:
+    received = NOW - 3600 * NS
+    await record(ledger, failed(1), failed(2), received_at=received)
+    identifiers = [id_.decode() for id_ in await redis_of(ledger).zrange("dora:waiting", 0, -1)]
+    assert await ledger.oldest_age_s() >= 3600
+    now = time.time_ns() // 1_000_000
+    for identifier in identifiers:
+        line = {"at": now, "state": "waiting", "n": 1, "reason": "deployment_pending", "due": now + 600_000}
+        await redis_of(ledger).rpush(f"dora:story:{identifier}", json.dumps(line))
+    assert await ledger.oldest_age_s() == 0
+    line = {"at": now, "state": "waiting", "n": 2, "reason": "server_error", "due": now + 600_000}
+    await redis_of(ledger).rpush(f"dora:story:{identifiers[1]}", json.dumps(line))
+    assert await ledger.oldest_age_s() >= 3600, "what fails is late"
+
+
+async def test_what_comes_after_a_wait_on_purpose_is_not_old_either(ledger: Ledger) -> None:
+    await record(ledger, failed(1), received_at=NOW - 3600 * NS)
+    await record(ledger, failed(1, finished_at=NOW), received_at=NOW - 3500 * NS)
+    now = time.time_ns() // 1_000_000
+    line = {"at": now, "state": "waiting", "n": 1, "reason": "incident_pending", "due": now + 600_000}
+    first, _ = await redis_of(ledger).zrange("dora:waiting", 0, -1)
+    await redis_of(ledger).rpush(f"dora:story:{first.decode()}", json.dumps(line))
+    assert await ledger.oldest_age_s() == 0
+
+
+async def test_nothing_is_hidden_behind_many_that_wait_on_purpose(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.ledger.LOOKED_AT", 1)
+    await record(ledger, failed(1), received_at=NOW - 3600 * NS)
+    now = time.time_ns() // 1_000_000
+    line = {"at": now, "state": "waiting", "n": 1, "reason": "deployment_pending", "due": now + 600_000}
+    [first] = await redis_of(ledger).zrange("dora:waiting", 0, -1)
+    await redis_of(ledger).rpush(f"dora:story:{first.decode()}", json.dumps(line))
+    assert await ledger.oldest_age_s() >= 3600
+
+
+async def test_a_dead_letter_that_was_put_back_waits_since_then(ledger: Ledger) -> None:
+    await record(ledger, deployed(1), received_at=NOW - 3600 * NS)
+    [head] = await heads(ledger)
+    await ledger.settle("a", [settled(head, "dead_lettered")])
+    assert await record(ledger, deployed(1), received_at=NOW - 3600 * NS) == ["redriven"]
+    assert await ledger.oldest_age_s() < 3600
+
+
+async def test_what_was_withdrawn_before_it_was_reported_is_not_reported_later(ledger: Ledger) -> None:
+    assert await record(ledger, Withdrawal(record_id=failed().id), failed()) == ["ignored", "superseded"]
+    assert await heads(ledger) == []
+
+
+async def test_a_rule_that_changes_the_number_of_services_reports_nothing_twice(ledger: Ledger) -> None:
+    one = deployed(1)
+    checkout, payments = (
+        replace(one, service=name, id=one_of_several(one.id, name), twin=one.id) for name in (one.service, "payments")
+    )
+    assert await record(ledger, one, checkout, payments) == ["accepted", "duplicate", "accepted"]
+    two = deployed(2)
+    of_several = replace(two, id=one_of_several(two.id, two.service), twin=two.id)
+    assert await record(ledger, of_several, two) == ["accepted", "duplicate"]

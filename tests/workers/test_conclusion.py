@@ -86,3 +86,13 @@ def test_the_id_of_a_created_incident_is_kept() -> None:
     created = Outcome(Verdict.DELIVERED, status=201, uuid="a6250371")
     settlement = conclude(head, created, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5)
     assert (settlement.state, settlement.uuid) == ("delivered", "a6250371")
+
+
+def test_when_it_was_put_back_is_kept_from_try_to_try() -> None:
+    envelope = Envelope(endpoint="e", source="github", received_at=10**18, **identity(DEPLOYMENT))
+    last: Any = {"at": 7, "state": "waiting", "by": "someone"}
+    for _ in range(2):
+        head = Head(0, envelope.key, envelope, last, {}, {})
+        failing = Outcome(Verdict.ERRORED, Reason.SERVER_ERROR, 500)
+        last = conclude(head, failing, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5).line
+        assert last["put_back"] == 7

@@ -273,6 +273,13 @@ def test_an_entry_without_times_is_no_deployment_to_tell() -> None:
     assert [one.id[-6:] for one in translate(body).facts] == ["000002"]
 
 
+def test_what_degrades_days_later_is_not_blamed_on_the_deployment() -> None:
+    history = [entry(1, "a")]  # which ends 1,060 s after the epoch
+    for at, told in (("1970-01-02T00:17:40Z", True), ("1970-01-02T00:17:41Z", False)):
+        body = changed(DEPLOYED, history=history, health={"status": "Degraded", "lastTransitionTime": at})
+        assert bool(translate(body).facts) == told, at
+
+
 def test_what_is_degraded_was_deployed() -> None:
     body = changed(DEPLOYED, history=[entry(1, "a"), entry(2, "b")], health={"status": "Degraded"})
     deployed, failed, missed = translate(body).facts
