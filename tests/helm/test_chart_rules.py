@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from chart import (
     CHART,
     OLDEST,
     SHAPES,
+    VALUES,
     files,
     helm,
     merged,
@@ -250,6 +252,32 @@ def test_probes_ask_the_process_and_never_redis() -> None:
     assert "readinessProbe" not in container(MINIMAL, "worker")
 
 
+def test_a_variable_of_the_component_wins_as_a_whole() -> None:
+    other = {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    secret = {"valueFrom": {"secretKeyRef": {"name": "mine", "key": "url"}}}
+    more = {
+        "global": {"env": {"A": other, "B": "global", "C": "global", "D": "text"}},
+        "bridge": {"env": {"A": secret, "B": "", "D": other, "DORA_BRIDGE_REDIS_URL": secret}},
+    }
+    given = {one["name"]: one for one in container(merged(MINIMAL, more), "bridge")["env"]}
+    assert given["A"] == {"name": "A", **secret}
+    assert given["B"] == {"name": "B", "value": ""}
+    assert given["C"] == {"name": "C", "value": "global"}
+    assert given["D"] == {"name": "D", **other}
+    assert given["DORA_BRIDGE_REDIS_URL"] == {"name": "DORA_BRIDGE_REDIS_URL", **secret}
+    assert environment(merged(MINIMAL, more), "worker")["B"] == "global"
+
+
+def test_the_selector_of_a_spread_is_filled_in_only_where_there_is_none() -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    own = {"matchExpressions": [{"key": "team", "operator": "Exists"}]}
+    constraints = [spread, {**spread, "labelSelector": own}, {**spread, "labelSelector": {}}]
+    values = merged(MINIMAL, {"bridge": {"topologySpreadConstraints": constraints}})
+    filled, *kept = pods(objects(values))["Deployment/dora-bridge"]["topologySpreadConstraints"]
+    assert filled["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] == "bridge"
+    assert [one["labelSelector"] for one in kept] == [own, {}]
+
+
 def test_commands() -> None:
     assert (container(MINIMAL, "bridge")["args"], container(MINIMAL, "worker")["args"]) == (["serve"], ["worker"])
     more = merged(MINIMAL, {"worker": {"processes": 3}})
@@ -351,6 +379,22 @@ def test_network_policies_open_what_is_needed() -> None:
     assert [rule["ports"][0]["port"] for rule in worker["ingress"]] == ["internal"]
 
 
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis:6380/0", {53, 6379, 6380}),
+        ("rediss://user:p%40:1234@[::1]:6381/0?timeout=1:2", {53, 6379, 6381}),
+        ("redis://redis", {53, 6379}),
+    ],
+)
+def test_network_policies_open_the_port_of_an_inline_url(url: str, ports: set[int]) -> None:
+    values = merged(MINIMAL, {"networkPolicy": {"enabled": True}, "redis": {"existingSecret": "", "url": url}})
+    policy = only(objects(values), "NetworkPolicy", "dora-bridge")["spec"]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == ports
+    ignored = only(objects(merged(values, {"redis": {"existingSecret": "mine"}})), "NetworkPolicy", "dora-bridge")
+    assert {port["port"] for rule in ignored["spec"]["egress"] for port in rule["ports"]} == {53, 6379}
+
+
 def test_the_internal_port_is_shut_if_nobody_scrapes() -> None:
     found = objects(shape("quiet"))
     bridge, worker = (only(found, "NetworkPolicy", name)["spec"] for name in ("dora-bridge", "dora-bridge-worker"))
@@ -420,6 +464,34 @@ def test_thresholds_are_values() -> None:
     assert "> 172800" in next(one for one in rules if one["alert"] == "DoraBridgeSourceSilent")["expr"]
 
 
+def test_a_source_is_silent_too_if_it_never_sent_anything(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing, which tries the alerts: apt install prometheus")
+    more = {"metrics": {"prometheusRule": {"selector": "", "sourceSilentHours": {"github": 1, "opsgenie": 0.5}}}}
+    groups = only(objects(merged(shape("monitoring"), more)), "PrometheusRule")["spec"]["groups"][:1]
+    groups[0]["rules"] = [one for one in groups[0]["rules"] if one["alert"] == "DoraBridgeSourceSilent"]
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": groups}))
+
+    def fired(minutes: int, *sources: str) -> dict[str, Any]:
+        """The sources of the alerts, whatever their annotations."""
+        query = 'count by (source) (ALERTS{alertname="DoraBridgeSourceSilent",alertstate="firing"})'
+        samples = [{"labels": f'{{source="{source}"}}', "value": 1} for source in sources]
+        return {"expr": query, "eval_time": f"{minutes}m", "exp_samples": samples}
+
+    # accepted at the second 60, and never again; of opsgenie there is nothing
+    series = [{"series": 'dora_bridge_last_accepted_timestamp_seconds{source="github"}', "values": "60x180"}]
+    looks = [fired(25), fired(35, "opsgenie"), fired(55, "opsgenie"), fired(65, "github", "opsgenie")]
+    trial = {"interval": "1m", "input_series": series, "promql_expr_test": looks}
+    (tmp_path / "test.yaml").write_text(
+        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [trial]})
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # -- the test, the notes
 
 
@@ -458,6 +530,13 @@ def test_notes_tell_what_redis_has_to_be(name: str) -> None:
     assert "<no value>" not in told
 
 
+def test_notes_know_a_route_without_hostnames() -> None:
+    told = notes(merged(MINIMAL, {"route": {"main": {"enabled": True, "parentRefs": [{"name": "gateway"}]}}}))
+    assert "kubectl -n dora get httproute dora-bridge\n" in told
+    assert "Nothing exposes them" not in told
+    assert "https://<your host>/webhooks/github" in told
+
+
 def test_notes_tell_where_a_secret_is_and_not_what_it_is() -> None:
     assert (
         "kubectl -n dora get secret dora-bridge -o go-template='{{ index .data \"github\" | base64decode }}'\n"
@@ -489,6 +568,14 @@ def test_notes_tell_what_is_missing() -> None:
         ({"worker": {"keda": {"enabled": True}}}, "redis.host"),
         ({"worker": {"keda": {"enabled": True}}, "redis": {"sentinel": {"master": "m"}}}, "redis.sentinel.addresses"),
         ({"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}}, "not both"),
+        ({"bridge": {"autoscaling": {"enabled": True, "minReplicas": 7}}}, "bridge.autoscaling.maxReplicas"),
+        ({"worker": {"autoscaling": {"enabled": True, "maxReplicas": 1}}}, "worker.autoscaling.maxReplicas"),
+        (
+            {"worker": {"keda": {"enabled": True, "minReplicaCount": 9}}, "redis": {"host": "redis"}},
+            "worker.keda.maxReplicaCount",
+        ),
+        ({"config": None}, "config is null"),
+        ({"worker": {"keda": {"enabled": True, "minReplicaCount": None}}}, "worker.keda.minReplicaCount is null"),
         ({"ingress": {"enabled": True}}, "ingress.hosts"),
         ({"route": {"main": {"enabled": True}}}, "route.main.parentRefs"),
         (
@@ -513,10 +600,53 @@ def test_values_that_cannot_work_are_refused_in_one_sentence(more: dict[str, Any
         ({"config": {"DORA_BRIDGE_CONCURRENCY": 2000}}, "CONCURRENCY"),
         ({"bridgeYaml": {"retention": {"event_days": 1}}}, "event_days"),
         ({"image": {"tag": "latest"}}, "tag"),
+        ({"metrics": {"prometheusRule": {"sourceSilentHours": {"githb": 1}}}}, "githb"),
     ],
 )
 def test_unknown_and_impossible_values_are_refused_by_the_schema(more: dict[str, Any], named: str) -> None:
     assert named in refusal(merged(MINIMAL, more))
+
+
+def nulls() -> list[str]:
+    """Paths of all values that have a default."""
+
+    def inner(values: dict[str, Any], path: str) -> Iterator[str]:
+        for name, value in values.items():
+            yield f"{path}{name}"
+            if isinstance(value, dict):
+                yield from inner(value, f"{path}{name}.")
+
+    return list(inner(yaml.safe_load(VALUES.read_text("utf-8")), ""))
+
+
+def test_null_is_as_left_out_or_refused_in_one_sentence() -> None:
+    switched_on = merged(merged(shape("ingress"), shape("monitoring")), shape("keda"))
+    for path in nulls():
+        more: Any = None
+        for key in reversed(path.split(".")):
+            more = {key: more}
+        try:
+            files(merged(switched_on, more))
+        except helm.HelmError as error:
+            said = str(error)
+            assert ": dora-bridge: " in said or "missing property" in said, f"{path}: {said}"
+
+
+@pytest.mark.parametrize(
+    "path", ["bridgeYaml", "global", "global.env", "worker.podAnnotations", "ingress", "worker.keda", "networkPolicy"]
+)
+def test_null_renders_as_if_left_out(path: str) -> None:
+    more: Any = None
+    for key in reversed(path.split(".")):
+        more = {key: more}
+    assert files(merged(MINIMAL, more)) == files(MINIMAL)
+
+
+def test_every_template_looks_for_nulls_first() -> None:
+    first = '{{- include "dora-bridge.withoutNulls" . -}}\n'
+    for path in (CHART / "templates").rglob("*"):
+        if path.suffix in (".yaml", ".txt"):
+            assert path.read_text("utf-8").startswith(first), path.name
 
 
 def test_a_bare_off_is_what_it_is_in_yaml() -> None:

@@ -36,16 +36,15 @@
     - port: 53
       protocol: TCP
 - ports:
-    - port: {{ .Values.redis.port }}
-      protocol: TCP
-    {{- $ports := list (.Values.redis.port | toString) }}
-    {{- range .Values.redis.sentinel.addresses }}
-    {{- $port := include "dora-bridge.port" . }}
-    {{- if not (has $port $ports) }}
-    {{- $ports = append $ports $port }}
-    - port: {{ $port }}
-      protocol: TCP
+    {{- $ports := list (.Values.redis.port | int | toString) }}
+    {{- range .Values.redis.sentinel.addresses }}{{ $ports = append $ports (include "dora-bridge.port" .) }}{{ end }}
+    {{- if not .Values.redis.existingSecret }}
+    {{- $host := regexReplaceAll "^[^:]*://([^/]*@)?([^/?#]*).*$" .Values.redis.url "${2}" }}
+    {{- with regexFind ":[0-9]+$" $host }}{{ $ports = append $ports (trimPrefix ":" .) }}{{ end }}
     {{- end }}
+    {{- range uniq $ports }}
+    - port: {{ . }}
+      protocol: TCP
     {{- end }}
   {{- with .Values.networkPolicy.redisPeers }}
   to:

@@ -12,8 +12,11 @@
 {{- range $variable, $places := include "dora-bridge.secretFiles" . | fromYaml -}}
 {{- $_ := set $env (printf "%s_FILE" $variable) (printf "%s/%s" (include "dora-bridge.secretsPath" $root) $variable) -}}
 {{- end -}}
-{{- $own := .own.env | default dict -}}
-{{- toYaml (merge (dict) $own $root.Values.global.env $env) -}}
+{{- /* Each entry as a whole, an empty text too: merged, a text of one place would be mixed with a valueFrom of another. */ -}}
+{{- range $variables := list $root.Values.global.env (.own.env | default dict) -}}
+{{- range $variable, $value := $variables }}{{ $_ := set $env $variable $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $env -}}
 {{- end -}}
 
 {{- define "dora-bridge.container" -}}
@@ -147,7 +150,9 @@ spec:
   {{- with $own.topologySpreadConstraints }}
   topologySpreadConstraints:
     {{- range . }}
-    {{- toYaml (list (merge (dict) . (dict "labelSelector" (dict "matchLabels" $selector)))) | nindent 4 }}
+    {{- $constraint := deepCopy . }}
+    {{- if kindIs "invalid" .labelSelector }}{{ $_ := set $constraint "labelSelector" (dict "matchLabels" $selector) }}{{ end }}
+    {{- toYaml (list $constraint) | nindent 4 }}
     {{- end }}
   {{- end }}
   terminationGracePeriodSeconds: {{ $own.terminationGracePeriodSeconds }}

@@ -44,6 +44,18 @@
 {{- if and .Values.worker.autoscaling.enabled .Values.worker.keda.enabled -}}
 {{- include "dora-bridge.refuse" "set worker.autoscaling.enabled or worker.keda.enabled, not both: two autoscalers of one Deployment fight" -}}
 {{- end -}}
+{{- range $component := list "bridge" "worker" -}}
+{{- with (index $.Values $component).autoscaling -}}
+{{- if and .enabled (gt (.minReplicas | int) (.maxReplicas | int)) -}}
+{{- include "dora-bridge.refuse" (printf "set %s.autoscaling.maxReplicas to no less than minReplicas, which is %d" $component (.minReplicas | int)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.worker.keda -}}
+{{- if and .enabled (gt (.minReplicaCount | int) (.maxReplicaCount | int)) -}}
+{{- include "dora-bridge.refuse" (printf "set worker.keda.maxReplicaCount to no less than minReplicaCount, which is %d" (.minReplicaCount | int)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.worker.keda.enabled (not .Values.worker.keda.triggers) -}}
 {{- if and $redis.sentinel.master (not $redis.sentinel.addresses) -}}
 {{- include "dora-bridge.refuse" "set redis.sentinel.addresses: KEDA asks the sentinels where Redis is" -}}
