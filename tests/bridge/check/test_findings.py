@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from bridge.embedded_redis import PrivateRedis
 
@@ -24,6 +25,13 @@ def command(*arguments: str, **environ: str) -> tuple[int, str, str]:
         timeout=60,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits(redis_server: PrivateRedis) -> None:
+    """Other tests leave events there."""
+    with Redis.from_url(redis_server.url) as redis:
+        redis.flushdb()
 
 
 def test_exit_code_and_lines(redis_server: PrivateRedis) -> None:
