@@ -54,7 +54,8 @@ class Linker:
 
     async def round(self) -> None:
         """Looks at every service that is due; one process at a time does, for no longer than its lock."""
-        if not await self._links.lock(lasts_s=_LOCK_S):
+        # mostly nothing is: then no lock is taken and given back twice a second
+        if not await self._links.due(most=1) or not await self._links.lock(lasts_s=_LOCK_S):
             return
         ends = time.monotonic() + _LOCK_S / 2
         try:

@@ -50,7 +50,7 @@ async def ledger(redis_server: PrivateRedis) -> AsyncIterator[Ledger]:
 @pytest.mark.parametrize("seed", range(12))
 async def test_foreseen_and_recorded_agree(ledger: Ledger, seed: int) -> None:
     """A part is recorded before; then all are foreseen one after the other, and only then recorded in that order."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)  # noqa: S311 - an order to try, repeatable
     before = [one for one in envelopes() if chance.random() < 0.3]
     await ledger.record([Entry(one) for one in before])
     order = envelopes()
