@@ -255,8 +255,8 @@ def adjusted(attributes: Mapping[str, Any], adjustment: Mapping[str, Any]) -> di
     """Attributes of a deployment, with what the ledger decided about it (lua/head.lua), tagged where it changes them.
 
     `second`: it finished in this second, since another one of its service and env has its own. `anonymous`: it comes
-    late, and its commit or version was sent before: without them it cannot look like a rollback to Datadog
-    ("Change failure detection": by commit, else by version).
+    late, its commit or version was sent before, and no PATCH could say that it is no rollback: without them it cannot
+    look like one to Datadog ("Change failure detection": by commit, else by version).
     """
     changed, tags = dict(attributes), []
     if "second" in adjustment:

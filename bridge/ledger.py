@@ -25,6 +25,8 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:decision:{id} hash     service -> which deployment the incident belongs to, and why; of links.py
     dora:decisions     zset     ids of incidents with a decision, by when they began (ms); of links.py
     dora:suggested     zset     incident and service of each decision that waits for a person, by when it was made (ms)
+    dora:late:{service} hash   id -> of a deployment that Datadog got after a later one: the second of the latest it
+                                had, and when it got this one (ms)
     dora:linking       zset     services whose links have to be looked at again, by how often that was said
     dora:envless:{fact} zset   ids of accepted deployments or failures that name no env, by when that was said (ms)
     dora:seconds:{key} zset     deployments of one service and env, by the second they were given
@@ -236,10 +238,12 @@ def lane_of(key: str) -> int:
 class Ledger:
     """The ledger over one Redis. Errors of redis-py pass through; callers know what they mean for them."""
 
-    def __init__(self, redis: Redis, retention: Retention | None = None) -> None:
+    def __init__(self, redis: Redis, retention: Retention | None = None, *, can_patch: bool = False) -> None:
+        """`can_patch`: a deployment that comes late goes as it is, since linking can say by PATCH what it is not."""
         # redis-py's own annotations allow for text as well; ours is a client without `decode_responses`
         self._redis: Any = redis
         self._retention = retention or Retention()
+        self._can_patch = int(can_patch)
         scripts = importlib.resources.files("bridge") / "lua"
         # register_script loads a script again when Redis lost it in a restart
         self._record, self._take, self._fetch, self._settle, self._release, self._sweep, self._alive = (
@@ -305,12 +309,12 @@ class Ledger:
         self, owner: str, lanes: Sequence[int], *, wanted: int, each: int
     ) -> tuple[set[int], list[Head], int | None]:
         """Lost lanes, up to `wanted` heads (`each` of a lane), and in how many ms the next one is due, if any is."""
-        lost, heads, soonest = await self._fetch(args=[owner, LEASE_MS, wanted, each, *lanes])
+        lost, heads, soonest = await self._fetch(args=[owner, LEASE_MS, wanted, each, self._can_patch, *lanes])
         return set(lost), await self._read(owner, heads), soonest if soonest >= 0 else None
 
     async def settle(self, owner: str, settlements: Sequence[Settlement]) -> tuple[set[int], list[Head]]:
         """Lost lanes, and the next head of each settled key that has one."""
-        arguments: list[Any] = [owner, LEASE_MS]
+        arguments: list[Any] = [owner, LEASE_MS, self._can_patch]
         for one in settlements:
             keep = self._retention
             days = keep.dead_letters_days if one.state == "dead_lettered" else keep.events_days

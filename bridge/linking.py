@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bridge.configuration import Linking
 from bridge.dora import RemediationType
@@ -78,6 +78,21 @@ class Verdict:
     remedy: Remedy | None = None
 
 
+class Detected(NamedTuple):
+    """What Datadog detects of a deployment by itself, going by the ends of all of them."""
+
+    verdict: Verdict
+    is_clear: bool
+    """Whether it comes to the same if it goes by the order in which it got them."""
+
+
+class Place(NamedTuple):
+    """Where Datadog got a deployment: after all that finished until then, and when (ms)."""
+
+    behind: int
+    at: int
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How the incidents of one endpoint are linked."""
@@ -130,12 +145,21 @@ def verdicts(
     return wanted
 
 
-def _undone(deployments: Iterable[Deployed]) -> dict[str, Remedy]:
+def detected(deployments: Sequence[Deployed], late: Mapping[str, Place]) -> dict[str, Detected]:
+    """What Datadog detects by itself among deployments of which some came late; `late` says where those came."""
+    by_end, by_arrival = _undone(deployments), _undone(deployments, late)
+    return {
+        one: Detected(Verdict(one in by_end, by_end.get(one)), by_end.get(one) == by_arrival.get(one))
+        for one in by_end.keys() | by_arrival.keys()
+    }
+
+
+def _undone(deployments: Iterable[Deployed], late: Mapping[str, Place] | None = None) -> dict[str, Remedy]:
     """Deployments that Datadog itself takes for failed, since a later one returned to what was there before."""
     steps: dict[str, list[Step]] = {}
     for one in deployments:
-        step = Step(one.finished_at, one.finished_at, one.id, one.commit or one.version)
-        steps.setdefault(one.env, []).append(step)
+        place = (late or {}).get(one.id) or Place(one.finished_at, 0)
+        steps.setdefault(one.env, []).append(Step(*place, one.id, one.commit or one.version))
     return {found.blamed: Remedy(found.id, "rollback") for in_env in steps.values() for found in rollbacks(in_env)}
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from redis.asyncio import Redis
 
 from bridge.configuration import Retention
-from bridge.linking import Decision
+from bridge.linking import Decision, Place
 from bridge.timeline import Deployed, Incident
 
 MOST_DEPLOYMENTS = 500
@@ -34,6 +34,8 @@ class Scene:
     deployments: Sequence[Deployed]
     incidents: Sequence[Incident]
     linked: Mapping[str, str]
+    late: Mapping[str, Place]
+    """Where Datadog got those deployments that came after a later one."""
     horizon: int
     """From when on (ms) everything is known; what is older has been forgotten in part, and is not decided anew."""
 
@@ -67,6 +69,7 @@ class Links:
         texts: dict[bytes, bytes] = await self._redis.hgetall(f"dora:deployments:{service}")
         deployments = [Deployed.from_text(id_.decode(), service, text.decode()) for id_, text in texts.items()]
         deployments.sort(key=lambda one: one.finished_at)
+        late = await self._late(service, {one.id for one in deployments})
         ids = [one.decode() for one in await self._redis.zrevrange(f"dora:incidents:{service}", 0, MOST_INCIDENTS - 1)]
         await self._redis.zremrangebyrank(f"dora:incidents:{service}", 0, -2 * MOST_INCIDENTS)
         incidents: list[Incident] = []
@@ -92,7 +95,15 @@ class Links:
         horizon = deployments[-MOST_DEPLOYMENTS].finished_at if len(deployments) >= MOST_DEPLOYMENTS else 0
         if len(ids) >= MOST_INCIDENTS:
             horizon = max(horizon, min((one.started_at for one in incidents if one.started_at), default=0))
-        return Scene([one for one in deployments if one.id not in forgotten], incidents, linked, horizon)
+        return Scene([one for one in deployments if one.id not in forgotten], incidents, linked, late, horizon)
+
+    async def _late(self, service: str, known: Collection[str]) -> dict[str, Place]:
+        """The places of late deployments; those of deployments that are forgotten are forgotten too."""
+        rows: dict[bytes, bytes] = await self._redis.hgetall(f"dora:late:{service}")
+        texts = {id_.decode(): text.decode().split("|") for id_, text in rows.items()}
+        if unknown := texts.keys() - known:
+            await self._redis.hdel(f"dora:late:{service}", *unknown)
+        return {id_: Place(int(behind) * 1000, int(at)) for id_, (behind, at) in texts.items() if id_ in known}
 
     async def verdicts(self, deployments: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What Datadog was last told of each of these deployments, of those of which it was told something."""

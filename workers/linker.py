@@ -16,7 +16,7 @@ from bridge.configuration import Configuration
 from bridge.dora import ChangeFailure
 from bridge.envelope import Envelope, identity
 from bridge.ledger import Entry, Ledger
-from bridge.linking import Decision, Policy, Verdict, decide, differs, told, verdicts
+from bridge.linking import Decision, Detected, Policy, Verdict, decide, detected, differs, told, verdicts
 from bridge.links import Links, Scene
 from bridge.logs import log
 from bridge.source import Endpoint, LinkingMode
@@ -27,6 +27,7 @@ ROUND_S = 0.5
 MOST_SERVICES = 50
 _LOCK_S = 10.0
 _WITHOUT_KEY = "it cannot be sent without an application key (DD_APP_KEY)"
+_BRIDGE = "bridge"
 _OPERATOR = "operator"
 """The source of what a person had Datadog told: it stands."""
 
@@ -83,7 +84,7 @@ class Linker:
 
     async def _look_at(self, service: str) -> None:
         scene = await self._links.scene(service)
-        if not scene.incidents:
+        if not scene.incidents and not scene.late:
             return
         by_id = {one.id: one for one in scene.deployments}
         # an older decision stands: seen from what is left, it would be another one. People may still change it
@@ -99,7 +100,9 @@ class Linker:
         """Records what Datadog was not told yet."""
         rejected = {one.id for one in scene.incidents if one.override == "reject"}
         before = {incident: one for incident, one in scene.linked.items() if one in by_id}
-        wanted = verdicts(decisions, before, scene.deployments)
+        decided = verdicts(decisions, before, scene.deployments)
+        by_itself = detected(scene.deployments, scene.late) if scene.late else {}
+        wanted = {one: found.verdict for one, found in by_itself.items()} | decided
         said = await self._links.verdicts(list(wanted))
         entries = []
         for deployment, verdict in wanted.items():
@@ -108,7 +111,7 @@ class Linker:
             by_a_person = any(one.deployment == deployment and one.incident in rejected for one in decisions)
             if not verdict.failed and not by_a_person and (known is None or known.finished_at < scene.horizon):
                 continue  # what else speaks against it may have been forgotten
-            if last.get("by") == _OPERATOR or not differs(verdict, told(last) if last else None):
+            if not _is_due(verdict, last, by_itself.get(deployment), is_decided=deployment in decided):
                 continue
             because = next((one for one in decisions if one.deployment == deployment), None)
             entries.append(Entry(self._statement(service, deployment, verdict, last, by_id, because)))
@@ -141,12 +144,22 @@ class Linker:
         )
         return Envelope(
             endpoint="linking",
-            source="bridge",
+            source=_BRIDGE,
             kind="verdict",
             received_at=time.time_ns(),
             rule=f"linking of {because.incident}" if because else "linking",
             **identity(fact),
         )
+
+
+def _is_due(verdict: Verdict, last: Mapping[str, Any], found: Detected | None, *, is_decided: bool) -> bool:
+    """Whether Datadog has to be told; `last` is what it was told, `found` what it may conclude by itself."""
+    by = last.get("by")
+    if by == _OPERATOR or (by not in (None, _BRIDGE) and not is_decided):
+        return False
+    if last:
+        return differs(verdict, told(last))
+    return (found is not None and not found.is_clear) or (is_decided and differs(verdict, None))
 
 
 def _began(incident: Incident, by_id: Mapping[str, Deployed]) -> int:

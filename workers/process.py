@@ -132,7 +132,8 @@ class Process:
         redis = redis_url.patient(environment.redis_url)
         self._redis = redis
         self._watcher = redis_url.impatient(environment.redis_url)
-        self._ledger = Ledger(redis, self._settings.configuration.retention)
+        can_patch = self._settings.application_key
+        self._ledger = Ledger(redis, self._settings.configuration.retention, can_patch=can_patch)
         self._dead_letters = DeadLetters(redis, self._settings.configuration.retention)
         self._bell = Doorbell(redis)
         self._destination = Destination(redis)
@@ -142,7 +143,7 @@ class Process:
             self._bell,
             configuration=self._settings.configuration,
             endpoints=self._settings.endpoints,
-            application_key=self._settings.application_key,
+            application_key=can_patch,
         )
         self._courier = Courier(environment.concurrency)
         self._looker = Courier(1)

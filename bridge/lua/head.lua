@@ -3,11 +3,13 @@
 -- Datadog cannot tell two deployments of one service in the same second apart, and may take one that comes late, of
 -- a commit or version that was sent before, for a rollback. What is done about either is decided once, here, and
 -- kept with the fact, so that a repetition has the same body:
---   second   the next free second, when another deployment of this service and env has this one
---   late     true when a later one was sent before; its commit and version are left out if they were sent before too
+--   second     the next free second, when another deployment of this service and env has this one
+--   late       true when a later one was sent before
+--   behind     the second of the latest one that was, where Datadog can be told by PATCH what is no rollback
+--   anonymous  where it cannot: commit and version are left out, since they were sent before too
 local FURTHEST_S = 60
 
-local function adjusted(P, key, id, json, now)
+local function adjusted(P, key, id, json, now, can_patch)
   if string.sub(key, 1, 11) ~= 'deployment:' then return '' end
   local fact = P .. 'fact:' .. id
   local kept = redis.call('HGET', fact, 'adjusted')
@@ -28,7 +30,11 @@ local function adjusted(P, key, id, json, now)
   if latest[2] and tonumber(latest[2]) > second then
     result.late = true
     local identity = type(attributes.git) == 'table' and attributes.git.commit_sha or attributes.version
-    if identity and identity ~= latest[1] and redis.call('ZSCORE', line, identity) then result.anonymous = true end
+    if can_patch then
+      result.behind = tonumber(latest[2])
+    elseif identity and identity ~= latest[1] and redis.call('ZSCORE', line, identity) then
+      result.anonymous = true
+    end
   end
   local text = next(result) and cjson.encode(result) or ''
   redis.call('HSET', fact, 'adjusted', text)
@@ -36,7 +42,7 @@ local function adjusted(P, key, id, json, now)
 end
 
 -- {lane, key, id, json, last line of its story or '', opening or '', adjustments or '', Datadog's own id or ''}, or nil.
-local function head(P, lane, key, now)
+local function head(P, lane, key, now, can_patch)
   while true do
     local id = redis.call('ZRANGE', P .. 'queue:' .. key, 0, 0)[1]
     if not id then return nil end
@@ -46,7 +52,7 @@ local function head(P, lane, key, now)
       local opening = fact and redis.call('HGET', P .. 'fact:' .. fact, 'opening') or ''
       local uuid = fact and redis.call('HGET', P .. 'fact:' .. fact, 'uuid') or ''
       local story = redis.call('LINDEX', P .. 'story:' .. id, -1) or ''
-      return {lane, key, id, json, story, opening, adjusted(P, key, id, json, tonumber(now)), uuid}
+      return {lane, key, id, json, story, opening, adjusted(P, key, id, json, tonumber(now), can_patch), uuid}
     end
     redis.call('ZREM', P .. 'queue:' .. key, id)
     redis.call('ZREM', P .. 'waiting', id)

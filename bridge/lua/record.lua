@@ -91,7 +91,7 @@ local function guard_env(fact, id, is_missing)
 end
 
 -- What linking has to know of a statement; see timeline.py. `dora:linking` counts, so that nothing said meanwhile is
--- missed. A service that never had an incident needs no look, but for what has to be forgotten.
+-- missed. A service that never had an incident, nor a late deployment, needs no look, but for what has to be forgotten.
 local FORGET_FROM = 1000
 
 local function remember_deployment(id, text, service)
@@ -99,7 +99,8 @@ local function remember_deployment(id, text, service)
   redis.call('HSET', deployments, id, text)
   redis.call('EXPIRE', deployments, memory_ttl)
   if string.find(text, '^[^|]*|[^|]*|[^|]*|$') then guard_env('deployment', id, true) end
-  if redis.call('EXISTS', P .. 'incidents:' .. service) == 1 or redis.call('HLEN', deployments) > FORGET_FROM then
+  if redis.call('EXISTS', P .. 'incidents:' .. service, P .. 'late:' .. service) > 0
+      or redis.call('HLEN', deployments) > FORGET_FROM then
     redis.call('ZINCRBY', P .. 'linking', 1, service)
   end
 end

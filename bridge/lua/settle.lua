@@ -1,5 +1,5 @@
 -- Records what became of statements in hand, and gives the next one of each key that has one.
--- ARGV: owner, lease_ms, then for each: lane, key, id, state, story line, ms to wait, ttl_s, commit or version
+-- ARGV: owner, lease_ms, '1' if PATCHes can be sent, then for each: lane, key, id, state, story line, ms to wait, ttl_s, commit or version
 -- and second that Datadog was told of a deployment (or may have been), else '', and the id that Datadog gave it, else ''.
 -- Returns {lanes that are lost, heads as in fetch}.
 -- A lane nobody holds: its outcomes are recorded, but it is reported as lost, so that its holder of before stops.
@@ -18,6 +18,19 @@ local function tell(key, id, line, told, second)
   redis.call('EXPIRE', sent, 15552000)
 end
 
+-- A deployment that came late may have looked like a rollback: linking has to look at where it came.
+local function note_late(key, id, fact)
+  if string.sub(key, 1, 11) ~= 'deployment:' then return end
+  local text = redis.call('HGET', fact, 'adjusted')
+  local behind = text and text ~= '' and cjson.decode(text).behind
+  local json = behind and redis.call('GET', P .. 'event:' .. id)
+  if not json then return end
+  local service = cjson.decode(json).body.data.attributes.service
+  redis.call('HSET', P .. 'late:' .. service, id, string.format('%d|%d', behind, now))
+  redis.call('EXPIRE', P .. 'late:' .. service, 15552000)
+  redis.call('ZINCRBY', P .. 'linking', 1, service)
+end
+
 -- What later statements about other things wait for. A PATCH says nothing about its deployment being there.
 local function mark_delivered(key, id, line, uuid)
   if string.sub(key, 1, 7) == 'change:' then return end
@@ -25,6 +38,7 @@ local function mark_delivered(key, id, line, uuid)
   redis.call('HSETNX', fact, 'delivered', now)
   if string.find(line, '"reason":"delayed"', 1, true) then redis.call('HSETNX', fact, 'delayed', now) end
   if uuid ~= '' then redis.call('HSET', fact, 'uuid', uuid) end
+  note_late(key, id, fact)
 end
 
 local function finish(key, id, state, line, ttl)
@@ -47,7 +61,7 @@ local function finish(key, id, state, line, ttl)
   end
 end
 
-for i = 3, #ARGV, 10 do
+for i = 4, #ARGV, 10 do
   local lane, key, id, state, line, wait, ttl, told, second, uuid = unpack(ARGV, i, i + 9)
   if seen[lane] == nil then
     local holder = redis.call('GET', P .. 'lease:' .. lane)
@@ -68,7 +82,7 @@ for i = 3, #ARGV, 10 do
     redis.call('ZADD', lane_key, now + wait, key)
   end
   if seen[lane] ~= 'other' and (state ~= 'waiting' or not is_queued) then
-    local next_head = seen[lane] == 'mine' and head(P, lane, key, now)
+    local next_head = seen[lane] == 'mine' and head(P, lane, key, now, ARGV[3] == '1')
     if next_head then
       heads[#heads + 1] = next_head
     else

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from bridge import redis_url
+from bridge.call import call_of
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Git, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
@@ -254,6 +255,27 @@ async def test_a_late_deployment_cannot_look_like_a_rollback(
         assert [head.adjustment for head in await drained(ledger)] == [{}]
     await record(ledger, deployed(3, at=20, **late))
     assert [head.adjustment for head in await drained(ledger)] == [adjustment]
+
+
+async def test_where_it_can_be_told_by_patch_a_late_deployment_goes_as_it_is(ledger: Ledger) -> None:
+    redis = redis_of(ledger)
+    telling = Ledger(redis, can_patch=True)
+    for number, at, sha in ((1, 10, "a"), (2, 30, "b")):
+        await record(telling, deployed(number, at=at, sha=sha))
+        await drained(telling)
+    for service, _ in await redis.zrange("dora:linking", 0, -1, withscores=True):
+        await redis.zrem("dora:linking", service)
+    late = deployed(3, at=20, sha="a")
+    await record(telling, late)
+    [head] = await heads(telling)
+    behind = deployed(2, at=30).finished_at // NS
+    assert head.adjustment == {"late": True, "behind": behind}
+    assert call_of(head.envelope, adjustment=head.adjustment).body == late.body
+    assert not await redis.exists("dora:late:checkout"), "Datadog may refuse it"
+    await telling.settle("a", [settled(head, told=_told(head))])
+    place = (await redis.hget("dora:late:checkout", late.id)).decode().split("|")
+    assert int(place[0]) == behind
+    assert await redis.zscore("dora:linking", "checkout") is not None
 
 
 async def test_a_true_rollback_is_no_late_deployment(ledger: Ledger) -> None:

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.configuration import Linking
-from bridge.linking import Decision, Policy, Remedy, Verdict, decide, differs, told, verdicts
+from bridge.linking import (
+    Decision,
+    Detected,
+    Place,
+    Policy,
+    Remedy,
+    Verdict,
+    decide,
+    detected,
+    differs,
+    told,
+    verdicts,
+)
 from bridge.source import LinkingMode
 from bridge.timeline import Deployed, Incident
 
@@ -187,6 +199,24 @@ def test_a_rollback_that_is_named_too_counts_once() -> None:
 
 
 # ---- what Datadog is told
+
+
+def test_what_datadog_detects_is_clear_where_both_orders_say_the_same() -> None:
+    first, second, back = deployed("one", 0, "a"), deployed("two", 10, "b"), deployed("three", 20, "a")
+    undone = Verdict(True, Remedy("three", "rollback"))
+    assert detected([first, second, back], {}) == {"two": Detected(undone, is_clear=True)}
+    # the second came last: by arrival nothing was undone
+    assert detected([first, second, back], {"two": Place(at(20), 1)}) == {"two": Detected(undone, is_clear=False)}
+    # a, b, and then a that had finished in between: by the ends nothing was undone
+    between = deployed("late", 5, "a")
+    assert detected([first, second, between], {"late": Place(at(10), 1)}) == {
+        "two": Detected(Verdict(False), is_clear=False)
+    }
+    # the late ones, in the order in which they came
+    places = {"late": Place(at(20), 2), "two": Place(at(20), 1)}
+    assert detected([first, second, back, between], places) == {
+        "two": Detected(undone, is_clear=False),
+    }
 
 
 def test_several_incidents_are_one_failure_with_one_remedy() -> None:

@@ -189,6 +189,31 @@ async def test_observed_is_shown_and_sent_when_a_person_applies_it(system: Syste
         assert [one["status"] for one in (await admin.get(f"/events/{incident.id}")).json()["links"]] == ["rejected"]
 
 
+async def test_a_late_deployment_goes_as_it_is_and_datadog_is_told_that_it_rolls_nothing_back(system: System) -> None:
+    """By arrival it is a, b, a; by the ends a, a, b."""
+    start(system)
+    await deployed(system, "a", NOW - 5000)
+    second = await deployed(system, "b", NOW - 4000)
+    await quiet(system)
+    late = await deployed(system, "a", NOW - 4500)
+    await until_told(system, [(second, {"change_failure": False})])
+    *_, sent = (one["body"]["data"]["attributes"] for one in system.requests() if one["path"].endswith("/deployment"))
+    assert (sent["id"], sent["git"]["commit_sha"], "late:true" in sent["custom_tags"]) == (late, "a" * 40, False)
+    third = await deployed(system, "a", NOW - 3000)
+    stable: dict[str, Any] = {"change_failure": False}
+    await until_told(system, [(second, stable), (second, failed(third, "rollback"))])
+
+
+async def test_a_rollback_that_only_the_ends_show_is_told(system: System) -> None:
+    """By arrival it is a, a, b; by the ends a, b, a."""
+    start(system)
+    await deployed(system, "a", NOW - 5000)
+    rollback = await deployed(system, "a", NOW - 3000)
+    await quiet(system)
+    undone = await deployed(system, "b", NOW - 4000)
+    await until_told(system, [(undone, failed(rollback, "rollback"))])
+
+
 async def test_github_says_that_it_rolls_back_and_not_what(system: System) -> None:
     start(system)
     await deployed(system, "a", NOW - 6000)

@@ -6,8 +6,8 @@ No ids: the truth knows none. A deployment is its service, env and end; all time
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, TypeVar
 
@@ -114,15 +114,6 @@ def metrics(facts: Facts) -> Metrics:
         recovery={key: sorted(several) for key, several in recovery.items()},
         restore={key: sorted(several) for key, several in restore.items()},
     )
-
-
-def anonymous(facts: Facts, places: Collection[Place]) -> Facts:
-    """The same, without commit and version of the deployments at these places."""
-    deployments = [
-        replace(one, commit=None, repository=None, version=None) if one.place in places else one
-        for one in facts.deployments
-    ]
-    return replace(facts, deployments=deployments)
 
 
 def differences(truth: Facts, found: Facts) -> list[str]:

@@ -23,8 +23,6 @@ class Store:
     marks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Deployment -> its last PATCH that said something of a change failure."""
     incidents: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    late: set[Place] = field(default_factory=set)
-    """Deployments that came after a later one, and so without commit and version, as the README says."""
     wrongs: list[str] = field(default_factory=list)
     """Requests that no client should have made."""
 
@@ -69,15 +67,7 @@ class Store:
     def _post_deployment(self, attributes: Mapping[str, Any]) -> None:
         if self.deployments.get(attributes["id"], attributes) != attributes:
             self.wrongs.append(f"deployment {attributes['id']} was sent with two bodies")
-        if "late:true" in attributes.get("custom_tags", ()):
-            self._post_late(_deployed(attributes))
         self.deployments[attributes["id"]] = attributes
-
-    def _post_late(self, late: Deployed) -> None:
-        self.late.add(late.place)
-        others = [_deployed(one).place for one in self.deployments.values()]
-        if not any(one[:2] == late.place[:2] and one.finished > late.place.finished for one in others):
-            self.wrongs.append(f"{late.place} is tagged as late, but no later one came before")
 
     def facts(self, managed: Iterable[Mapping[str, Any]] = ()) -> Facts:
         """What Datadog shows: marks, and where there is none what it detects by itself.
