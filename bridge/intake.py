@@ -145,11 +145,9 @@ def receive(
         return Receipt([wrap(id=note_id, state="dead_lettered", reason=_why(error))], note_id)
 
     envelopes = [wrap(rule=rule, origins=fact.origins, **identity(fact)) for fact in facts]
-    first = envelopes[0].id if envelopes else ""
-    settled = [
-        _settled_here(envelope, application_key, linking, "" if envelope.id == first else first)
-        for envelope in envelopes
-    ]
+    # of several, any may be known already, with the body of another webhook: so they share a place of their own
+    place = note_id if len(envelopes) > 1 else ""
+    settled = [_settled_here(envelope, application_key, linking, place) for envelope in envelopes]
     return Receipt([*notes, *settled], note_id)
 
 

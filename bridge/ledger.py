@@ -10,7 +10,8 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:event:{id}    string   the envelope, as JSON; no expiry while it waits
     dora:story:{id}    list     what happened to it, one JSON object a line; the last one's `state` is its state.
                                 None yet: its state is the envelope's (`waiting`, or a note's)
-    dora:raw:{id}      string   kept headers, origins and the body as received
+    dora:raw:{place}   string   kept headers, origins and the body as received; the place is the id of the event, or
+                                the one of a note if the webhook became several events
     dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
                                 the id of each statement about a failure as `said:{rank}`, what was `adjusted`,
                                 since when Datadog has it (`delivered`, ms; `delayed` if after a 202), and Datadog's
@@ -95,7 +96,10 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One envelope to record, with the body it came from and the note that it makes obsolete."""
+    """One envelope to record, and the note that it makes obsolete.
+
+    Of several from one webhook the first has the body: it is kept as soon as one of them is not known already.
+    """
 
     envelope: Envelope
     raw: bytes = b""
@@ -202,10 +206,10 @@ def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
 
     Of what is ignored only that of a rule's doing has one: it shows what another rule would make of it.
     """
-    entries = []
+    entries: list[Entry] = []
     for envelope in receipt.envelopes:
         raw = b""
-        if (envelope.state != "ignored" or envelope.rule) and not envelope.raw:
+        if (envelope.state != "ignored" or envelope.rule) and not any(entry.raw for entry in entries):
             about = {
                 "headers": delivery.kept_headers,
                 "query": dict(delivery.query),
@@ -287,7 +291,7 @@ class Ledger:
                 envelope.to_json(),
                 _opening(envelope),
                 envelope.needs_opening,
-                envelope.id if entry.raw else "",
+                envelope.raw or envelope.id,
                 entry.raw,
                 envelope.received_at // 1_000_000,
                 *_traces(envelope),

@@ -14,12 +14,19 @@ local function tell(id, state, more)
   redis.call('RPUSH', P .. 'story:' .. id, cjson.encode(line))
 end
 
-local function keep_raw(id, raw, ttl)
-  if id ~= '' and raw ~= '' and tonumber(ttl) > 0 then redis.call('SET', P .. 'raw:' .. id, raw, 'EX', ttl) end
+-- The body of a webhook comes with the first entry of its place, and is kept with the first that is not known.
+local bodies, kept = {}, {}
+
+local function keep_raw(place, ttl)
+  ttl = tonumber(ttl)
+  if bodies[place] and ttl > (kept[place] or 0) then
+    redis.call('SET', P .. 'raw:' .. place, bodies[place], 'EX', ttl)
+    kept[place] = ttl
+  end
 end
 
 -- A statement that ends here: it is written down and never queued.
-local function note(id, state, json, received, raw_id, raw, reason)
+local function note(id, state, json, received, place, reason)
   local ttl = state == 'dead_lettered' and dead_ttl or events_ttl
   if redis.call('SET', P .. 'event:' .. id, json, 'NX', 'EX', ttl) then
     if reason then
@@ -29,10 +36,10 @@ local function note(id, state, json, received, raw_id, raw, reason)
     redis.call('ZADD', P .. 'settled', received, id)
     if state == 'dead_lettered' then
       redis.call('ZADD', P .. 'dead', now, id)
-      keep_raw(raw_id, raw, dead_ttl)
+      keep_raw(place, dead_ttl)
     elseif not reason then
       -- a rule had to do with it: `rules diff` shows what another one would make of it
-      keep_raw(raw_id, raw, raw_ttl)
+      keep_raw(place, raw_ttl)
     end
   end
   return state
@@ -47,14 +54,15 @@ local function queue(id, lane, key, order, received)
   wake = wake or redis.call('EXISTS', P .. 'lease:' .. lane) == 0
 end
 
-local function record(id, fact, rank, state, lane, key, order, json, opening, needs_opening, raw_id, raw, received)
-  if state ~= 'waiting' then return note(id, state, json, received, raw_id, raw) end
+local function record(id, fact, rank, state, lane, key, order, json, opening, needs_opening, place, raw, received)
+  if raw ~= '' then bodies[place], kept[place] = raw, nil end
+  if state ~= 'waiting' then return note(id, state, json, received, place) end
   local known = redis.call('HGET', P .. 'fact:' .. fact, 'rank')
   local again = known == rank and redis.call('ZSCORE', P .. 'dead', id)
   if known == rank and not again then return 'duplicate' end
   if known and rank < known then
     if redis.call('EXISTS', P .. 'event:' .. id) == 1 then return 'duplicate' end
-    return note(id, 'superseded', json, received, raw_id, raw, 'a later statement about it came first')
+    return note(id, 'superseded', json, received, place, 'a later statement about it came first')
   end
   if not known and needs_opening ~= '' then
     local ends, reason = string.match(needs_opening, '^(%S+): (.*)$')
@@ -63,14 +71,14 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
       redis.call('HSET', P .. 'fact:' .. fact, 'rank', rank)
       redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
     end
-    return note(id, ends, json, received, raw_id, raw, reason)
+    return note(id, ends, json, received, place, reason)
   end
   redis.call('SET', P .. 'event:' .. id, json)
   redis.call('HSET', P .. 'fact:' .. fact, 'rank', rank)
   if id ~= fact then redis.call('HSET', P .. 'fact:' .. fact, 'said:' .. rank, id) end
   if opening ~= '' then redis.call('HSETNX', P .. 'fact:' .. fact, 'opening', opening) end
   redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
-  keep_raw(raw_id, raw, raw_ttl)
+  keep_raw(place, raw_ttl)
   if again then
     redis.call('ZREM', P .. 'dead', id)
     redis.call('ZREM', P .. 'settled', id)

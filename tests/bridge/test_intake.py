@@ -356,11 +356,12 @@ def test_rule_renames_and_is_named() -> None:
 
 def test_rule_makes_several_deployments_that_share_one_body() -> None:
     rules = rules_of({"match": {"kind": "deployment_status"}, "set": {"services": ["web", "api"]}})
-    first, second = come_to("github", sample("github"), rules=rules).envelopes
+    receipt = come_to("github", sample("github"), rules=rules)
+    first, second = receipt.envelopes
     assert [first.services, second.services] == [("web",), ("api",)]
     assert re.fullmatch(r"gh-dep-0000004242-001741090000-[0-9a-f]{8}", first.id)
     assert first.id != second.id
-    assert (first.raw, second.raw) == ("", first.id)
+    assert {first.raw, second.raw} == {receipt.note_id}
 
 
 def test_rule_drops_with_its_reason() -> None:
@@ -423,13 +424,14 @@ def test_withdrawal_needs_an_application_key_and_is_a_closing_without() -> None:
 
 def test_rollback_without_application_key_is_still_a_deployment() -> None:
     folder = FIXTURES / "argocd" / "deployed.rollback"
-    deployed, patched, *missed = come_to(
+    receipt = come_to(
         "argocd", (folder / "body.json").read_bytes(), now=2 * NOW, options={"ignore_older_than_hours": 0}
-    ).envelopes
-    assert (deployed.method, deployed.state, deployed.raw) == ("POST", "waiting", "")
-    assert (patched.method, patched.state, patched.raw) == ("PATCH", "ignored", deployed.id)
+    )
+    deployed, patched, *missed = receipt.envelopes
+    assert (deployed.method, deployed.state, deployed.raw) == ("POST", "waiting", receipt.note_id)
+    assert (patched.method, patched.state, patched.raw) == ("PATCH", "ignored", receipt.note_id)
     assert patched.reason == NEEDS_KEY
-    assert all(one.is_catch_up and one.raw == deployed.id for one in missed)
+    assert all(one.is_catch_up and one.raw == receipt.note_id for one in missed)
 
 
 # -- ids of notes

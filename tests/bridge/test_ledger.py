@@ -135,6 +135,29 @@ async def test_an_understood_redelivery_cures_the_dead_letter_about_it(ledger: L
     assert found.state == "superseded"
 
 
+async def test_the_body_of_a_webhook_is_kept_with_what_is_new_in_it(ledger: Ledger) -> None:
+    """Argo CD says that it deployed, and then that what it deployed is degraded."""
+    patch = ChangeFailure(deployment_id=deployed(1).id, service="checkout", env=None)
+    await ledger.record([Entry(envelope(deployed(1)), b"{}\nhealthy")])
+    degraded = [envelope(deployed(1), raw="in-1"), envelope(patch, raw="in-1"), envelope(deployed(2), raw="in-1")]
+    entries = [Entry(degraded[0], b"{}\ndegraded"), Entry(degraded[1]), Entry(degraded[2])]
+    assert (await ledger.record(entries))[0] == ["duplicate", "accepted", "accepted"]
+    bodies = {}
+    for one in degraded:
+        found = await ledger.find(one.id)
+        assert found is not None
+        assert found.raw is not None
+        bodies[one.id] = found.raw[1]
+    assert list(bodies.values()) == [b"healthy", b"degraded", b"degraded"]
+
+
+async def test_no_body_is_kept_of_what_is_known(ledger: Ledger) -> None:
+    await record(ledger, deployed(1), deployed(2))
+    again = [Entry(envelope(deployed(1), raw="in-1"), b"{}\nagain"), Entry(envelope(deployed(2), raw="in-1"))]
+    assert (await ledger.record(again))[0] == ["duplicate", "duplicate"]
+    assert not await redis_of(ledger).exists("dora:raw:in-1")
+
+
 @pytest.mark.parametrize(
     ("statements", "answers", "sent"),
     [
