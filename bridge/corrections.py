@@ -65,6 +65,7 @@ class Corrections:
 
         Raises: NotNow if Datadog cannot have what it is about.
         """
+        correction = await self._as_reported(correction)
         if isinstance(correction, Withdrawal):
             correction = await self._placed(correction)
         for _ in range(_TRIES):
@@ -95,6 +96,19 @@ class Corrections:
             if record.state != "waiting" or time.monotonic() >= ends:
                 return record
             await asyncio.sleep(_LOOK_S)
+
+    async def _as_reported(self, correction: Correction) -> Correction:
+        """The correction with the ids that Datadog has, of deployments that later rules call otherwise."""
+        if isinstance(correction, Withdrawal):
+            return replace(correction, record_id=await self._name(correction.record_id))
+        remedy = await self._name(correction.remediation_id) if correction.remediation_id else None
+        if isinstance(correction, ChangeFailure):
+            failed = await self._name(correction.deployment_id)
+            return replace(correction, deployment_id=failed, remediation_id=remedy)
+        return replace(correction, remediation_id=remedy)
+
+    async def _name(self, deployment: str) -> str:
+        return (await self._ledger.names([deployment]))[deployment]
 
     async def _placed(self, withdrawal: Withdrawal) -> Withdrawal:
         """The withdrawal with what only Datadog may know: the service of a deployment, our id of an incident."""

@@ -124,6 +124,7 @@ class DeadLetters:
                 services = [trace.service]
                 if trace.kind == "deployment":
                     pipe.hset(f"dora:deployments:{trace.service}", trace.id, trace.text)
+                    pipe.hset(f"dora:fact:{trace.id}", "service", trace.service)
                     pipe.expire(f"dora:deployments:{trace.service}", memory_s)
                     if edited.attributes.get("env"):
                         pipe.zrem("dora:envless:deployment", trace.id)

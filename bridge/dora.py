@@ -61,7 +61,7 @@ class Deployment:
     custom_tags: tuple[str, ...] = ()
     history: History | None = None
     twin: str = field(default="", compare=False)
-    """The id it has where it concerns one service, if this is one of several; empty if it concerns one."""
+    """The id it has where it concerns one service, if this is one of several (twins.py); empty if it concerns one."""
     version_as: Callable[[str], tuple[str | None, str]] | None = field(default=None, compare=False, repr=False)
     """The version, and where it was found, if the service had this name: which of several images is meant."""
     origins: Origins = field(default_factory=dict, compare=False)
@@ -186,6 +186,9 @@ class ChangeFailure:
     """Counts what the bridge concludes about one deployment, from 1; 0 for what a webhook says itself."""
     history: History | None = None
     """Of the deployment that remedied it, where that came before what the webhook is about."""
+    twin: str = field(default="", compare=False)
+    remediation_twin: str = field(default="", compare=False)
+    """As for a `Deployment`, of the one that failed and of the one that remedied it."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "PATCH"

@@ -53,7 +53,7 @@ class Envelope:
     by: str = ""
     """Who asked for it, where no webhook did but a person."""
     raw: str = ""
-    """Under which id the ledger keeps the body; empty: under this one's."""
+    """The place under which the ledger keeps the body; empty: this one's id."""
     trace: str = field(default="", compare=False)
     """The `traceparent` of what received it, where it is traced (`tracing.py`)."""
     state: State = "waiting"
@@ -78,8 +78,11 @@ class Envelope:
     """Datadog ids of the deployments that Datadog must have first."""
     origins: Mapping[str, str] = field(default_factory=dict)
     history: History | None = field(default=None, compare=False)
-    twin: str = field(default="", compare=False)
-    """The id under which a deployment was reported, if a rule made it concern another number of services then."""
+    twins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Of each deployment that it names by an id of today's rules: the id it has if it was reported when it concerned
+    another number of services. See twins.py."""
+    called: Mapping[str, str] = field(default_factory=dict)
+    """Of each deployment that was reported under such an id: how the rules at its receipt call it."""
     concerns: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment. Of the DELETE of a
     deployment: its `service`."""
@@ -88,6 +91,11 @@ class Envelope:
     def is_catch_up(self) -> bool:
         """Whether it is not what its webhook is about, and reported only where it was not before."""
         return self.history is not None and bool(self.history.role)
+
+    @property
+    def said_as(self) -> str:
+        """Its id as the rules at its receipt make it; see `called`."""
+        return self.called.get(self.datadog_id, self.datadog_id) + self.id[len(self.datadog_id) :]
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -102,7 +110,7 @@ class Envelope:
     def to_json(self) -> str:
         """Compact JSON without empty fields, and without what the id says; `origins` are kept with the body.
 
-        `history` and `concerns` matter only while it is recorded.
+        `history`, `twins` and `concerns` matter only while it is recorded.
         """
         fields = {name: getattr(self, name) for name in _STORED}
         if not self.datadog_id or self.datadog_id == _datadog_id(self.id):
@@ -135,7 +143,7 @@ class Envelope:
             raise ValueError("an envelope without what every one has") from error
 
 
-_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "twin", "concerns"))
+_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "twins", "concerns"))
 
 
 def _datadog_id(identifier: str) -> str:
@@ -158,7 +166,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
             "rank": "0",
             "order": fact.finished_at // _MICROSECOND,
             "history": fact.history,
-            "twin": fact.twin or one_of_several(fact.id, fact.service),
+            "twins": {fact.id: fact.twin or one_of_several(fact.id, fact.service)},
         }
     if isinstance(fact, ChangeFailure):
         word, rank = ("remedied", "1") if fact.remediation_id else ("change-failure", "0")
@@ -173,6 +181,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
             "after": after,
             "concerns": {} if fact.revision else _concerns(fact),
             "history": fact.history,
+            "twins": {} if fact.revision else _twins(fact),
         }
     if isinstance(fact, ChangeFailureByVersion):
         return call | {
@@ -209,6 +218,11 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
 def _concerns(fact: ChangeFailure) -> dict[str, Any]:
     at = {} if fact.at is None else {"at": fact.at // 1_000_000}
     return {"service": fact.service, "env": fact.env or ""} | at
+
+
+def _twins(fact: ChangeFailure) -> dict[str, str]:
+    named = {fact.deployment_id: fact.twin, fact.remediation_id: fact.remediation_twin}
+    return {id_: twin or one_of_several(id_, fact.service) for id_, twin in named.items() if id_}
 
 
 _TOO_LATE = (

@@ -20,6 +20,8 @@ from bridge.times import to_rfc3339
 
 _MS = 1_000_000
 _BODY_SHOWN = 100_000
+_NOTHING: Mapping[str, str] = {}
+_OTHERWISE = "by rules under which it concerns another number of services than when it was reported as"
 
 REASONS: Mapping[str, str] = {
     "auth": "Datadog refused the API key",
@@ -93,8 +95,10 @@ async def explained(
     if record is None:
         return None
     envelope = record.envelope
+    about = identifier.partition("~")[0]
     whole = explanation(
         record,
+        called={envelope.datadog_id: about} if envelope.datadog_id not in ("", about) else {},
         fact=await ledger.fact(envelope.fact) if envelope.fact else None,
         original=await dead_letters.original(envelope.id),
         since_ms=await dead_letters.is_dead(envelope.id),
@@ -106,15 +110,20 @@ async def explained(
 def explanation(
     record: Record,
     *,
+    called: Mapping[str, str] = _NOTHING,
     fact: Fact | None = None,
     original: Envelope | None = None,
     since_ms: int | None = None,
     destination: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole story of one record, as JSON values."""
+    """The whole story of one record, as JSON values.
+
+    `called`: how it was asked for, if by another id of its deployment.
+    """
     envelope = record.envelope
     about = record.raw[0] if record.raw else {}
-    origins = dict(about.get("origins", {}).get(envelope.id, {}))
+    kept = about.get("origins", {})
+    origins = dict(kept.get(envelope.id) or kept.get(envelope.said_as, {}))
     for line in record.story:
         for name in line.get("edits", ()) if line.get("mode") == "as_sent" else ():
             origins[name] = f"edited by {line.get('by')}"
@@ -129,6 +138,7 @@ def explanation(
             "body_kept": record.raw is not None,
         },
         "rule": envelope.rule or None,
+        "called": {**called, **envelope.called},
         "by": envelope.by or None,
         "origins": origins,
         "key": envelope.key or None,
@@ -310,6 +320,7 @@ def _beginning(explained: Mapping[str, Any]) -> list[str]:
         *(f"             {name}: {value}" for name, value in delivery["headers"].items()),
         *(f"             ?{name}={value}" for name, value in delivery["query"].items()),
         f"  rule       {explained['rule'] or 'none matched'}",
+        *(f"  called     {name} {_OTHERWISE} {id_}" for id_, name in explained["called"].items()),
     ]
 
 

@@ -10,13 +10,14 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
     dora:event:{id}    string   the envelope, as JSON; no expiry while it waits
     dora:story:{id}    list     what happened to it, one JSON object a line; the last one's `state` is its state.
                                 None yet: its state is the envelope's (`waiting`, or a note's)
+    dora:twin:{id}     string   the id under which the deployment is here that later rules call so; see twins.py
     dora:raw:{place}   string   kept headers, origins and the body as received; the place is the id of the event, or
                                 the one of a note if the webhook became several events
     dora:fact:{fact}   hash     `rank` of the latest statement about it, `opening` of a failure as first reported,
                                 the id of each statement about a failure as `said:{rank}`, what was `adjusted`,
                                 since when Datadog has it (`delivered`, ms; `delayed` if after a 202), and Datadog's
                                 own id of what it made of it (`uuid`), and since when an incident may have been
-                                created without our knowing it (`creating`, ms)
+                                created without our knowing it (`creating`, ms); `service` of a deployment
     dora:history:{name} string  number of the latest deployment of a sender's own history that was reported
     dora:deployments:{service} hash   id -> when, how long, what and where, for linking; see timeline.py
     dora:incidents:{service} zset     ids of incidents, by when they began (ms)
@@ -65,7 +66,7 @@ import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -75,6 +76,7 @@ from bridge.env_guard import WithoutEnv
 from bridge.envelope import Envelope
 from bridge.intake import Delivery, Receipt
 from bridge.timeline import traces_of
+from bridge.twins import retold
 from bridge.waiting_since import waiting_since_ms
 
 FAMILIES = ("deployment", "failure", "change", "incident")
@@ -269,14 +271,37 @@ class Ledger:
         """What became of each entry, and whether a drain has to be asked for.
 
         One of `accepted`, `duplicate`, `redriven` (it was a dead letter), `superseded`, `ignored`, `dead_lettered`;
-        `known` for what may have been missed and was not.
+        `known` for what may have been missed and was not. What is about a deployment that was reported under another
+        id is recorded under that.
         """
+        _, answers, ring = await self._as_reported(entries)
+        return [answer.decode() for answer in answers], ring
+
+    async def as_reported(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """These, as they would be recorded: about deployments under the ids that they were reported by."""
+        entries, _, _ = await self._as_reported([Entry(one) for one in envelopes], only_look=True)
+        return [entry.envelope for entry in entries]
+
+    async def _as_reported(
+        self, entries: Sequence[Entry], *, only_look: bool = False
+    ) -> tuple[Sequence[Entry], list[bytes], bool]:
+        """The entries as they are recorded, what became of them, and whether a drain has to be asked for."""
+        while True:
+            # nothing is recorded as long as something was reported under another id than an entry names
+            otherwise, answers, ring = await self._record(args=self._arguments(entries, only_look))
+            if not otherwise:
+                return entries, answers, bool(ring)
+            entries = _retold(entries, otherwise)
+
+    def _arguments(self, entries: Sequence[Entry], only_look: bool) -> list[Any]:
+        """What lua/record.lua takes."""
         keep = self._retention
         arguments: list[Any] = [
             int(keep.raw_days * _DAY_S),
             int(keep.events_days * _DAY_S),
             int(keep.dead_letters_days * _DAY_S),
             int(keep.memory_days * _DAY_S),
+            int(only_look),
         ]
         for entry in entries:
             envelope = entry.envelope
@@ -295,12 +320,12 @@ class Ledger:
                 entry.raw,
                 envelope.received_at // 1_000_000,
                 *_traces(envelope),
-                envelope.twin,
+                _pairs(envelope.twins),
+                _pairs({own: name for name, own in envelope.called.items()}),
                 *_history(envelope),
                 entry.cures,
             )
-        *answers, ring = await self._record(args=arguments)
-        return [answer.decode() for answer in answers], ring == b"1"
+        return arguments
 
     # -- draining
 
@@ -467,7 +492,18 @@ class Ledger:
         return 0.0 if oldest is None else max(0.0, (now - oldest) / 1000)
 
     async def find(self, identifier: str) -> Record | None:
-        """The record of an id of the ledger, or the latest one of an id of Datadog's; None if there is none."""
+        """The record of an id of the ledger, or the latest one of an id of Datadog's; None if there is none.
+
+        It has another id if the deployment is here under another one; see twins.py.
+        """
+        found = await self._find(identifier)
+        if found is not None:
+            return found
+        about = identifier.partition("~")[0]
+        name = (await self.names([about]))[about]
+        return await self._find(name + identifier[len(about) :]) if name != about else None
+
+    async def _find(self, identifier: str) -> Record | None:
         fact = identifier.partition("~")[0]
         about, changes = await self.facts([fact, f"{fact}~change-failure"])
         known = [*about.latest_first, fact, *changes.latest_first, f"{fact}~change-failure", f"{fact}~remedied"]
@@ -478,6 +514,11 @@ class Ledger:
                 others = [one for one in known if one != candidate and await self._redis.exists(f"dora:event:{one}")]
                 return await self._whole(candidate, json_, others)
         return None
+
+    async def names(self, deployments: Sequence[str]) -> dict[str, str]:
+        """Of each of these ids the one under which the ledger has the deployment: another one, or the same."""
+        names = await self._redis.mget([f"dora:twin:{one}" for one in deployments]) if deployments else []
+        return {one: name.decode() if name else one for one, name in zip(deployments, names, strict=True)}
 
     async def places(
         self,
@@ -623,7 +664,7 @@ class Ledger:
 
 
 def _traces(envelope: Envelope) -> tuple[str, str, str]:
-    """What linking remembers of it: text and service of a deployment, and the rest as JSON.
+    """What linking remembers of it: text of a deployment, its service or that of a PATCH, and the rest as JSON.
 
     Of what is not sent, only what a person may decide to send after all.
     """
@@ -632,8 +673,23 @@ def _traces(envelope: Envelope) -> tuple[str, str, str]:
         traces = [one for one in traces if one.kind in ("incident", "label")] if envelope.concerns else []
     deployed = next((one for one in traces if one.kind == "deployment"), None)
     rest = [(one.kind, one.id, one.at, one.text, one.service) for one in traces if one is not deployed]
-    text, service = (deployed.text, deployed.service) if deployed else ("", "")
+    text, service = (deployed.text, deployed.service) if deployed else ("", envelope.concerns.get("service", ""))
     return text, service, json.dumps(rest, separators=(",", ":")) if rest else ""
+
+
+def _pairs(ids: Mapping[str, str]) -> str:
+    return " ".join(f"{one} {other}" for one, other in ids.items())
+
+
+def _retold(entries: Sequence[Entry], otherwise: Sequence[bytes]) -> list[Entry]:
+    """The entries with the ids that the script gave: position, id and the other id, one after the other."""
+    names: dict[int, dict[str, str]] = {}
+    for position, own, name in zip(otherwise[::3], otherwise[1::3], otherwise[2::3], strict=True):
+        names.setdefault(int(position), {})[own.decode()] = name.decode()
+    return [
+        replace(entry, envelope=retold(entry.envelope, names[position])) if position in names else entry
+        for position, entry in enumerate(entries)
+    ]
 
 
 def _history(envelope: Envelope) -> tuple[str, int, str]:

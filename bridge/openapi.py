@@ -184,6 +184,10 @@ def _schemas() -> dict[str, Any]:
         "since": _MAYBE_TIME,
         "delivery": _FREE,
         "rule": _OPTIONAL_TEXT,
+        "called": {
+            **_FREE,
+            "description": "Id of a deployment: the one it has by rules under which it concerns another number of services",
+        },
         "by": _OPTIONAL_TEXT,
         "origins": _FREE,
         "key": _OPTIONAL_TEXT,

@@ -253,15 +253,16 @@ class Redrive:
         old = record.envelope
         receipt, about, body = self._received_again(record)
         place = old.raw or old.id
-        first = receipt.envelopes[0]
+        said = await self._ledger.as_reported(receipt.envelopes)
+        first = said[0]
         line = {**_line(by, "retranslate"), "reason": first.reason}
         if first.state in ("ignored", "dead_lettered"):
             line["state"] = first.state
             if not await self._dead.conclude(old.id, line, audit=audit):
                 raise NotNow(f"{old.id} is no dead letter any more")
             return Redriven(old.id, first.state, first.reason)
-        origins = {**about.get("origins", {}), **{one.id: dict(one.origins) for one in receipt.envelopes}}
-        envelopes = [replace(one, raw=place if one.id != place else "") for one in receipt.envelopes]
+        origins = {**about.get("origins", {}), **{one.id: dict(one.origins) for one in said}}
+        envelopes = [replace(one, raw=place if one.id != place else "") for one in said]
         mine = next((one for one in envelopes if one.id == old.id), None)
         others = [one for one in envelopes if one.id != old.id]
         if edits and mine is None and len(others) != 1:

@@ -240,6 +240,8 @@ def _changed(fact: Fact, change: Set) -> Sequence[Fact]:
                 service=one,
                 deployment_id=one_of_several(fact.deployment_id, one),
                 remediation_id=one_of_several(fact.remediation_id, one) if fact.remediation_id else None,
+                twin=fact.deployment_id,
+                remediation_twin=fact.remediation_id or "",
             )
             for one in services
         )

@@ -29,6 +29,7 @@ PURE = [
     "bridge.signatures",
     "bridge.dora",
     "bridge.envelope",
+    "bridge.twins",
     "bridge.ids",
     "bridge.payload",
     "bridge.severity",

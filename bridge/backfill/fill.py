@@ -112,7 +112,9 @@ class Fill:
             rules=self._settings.configuration.rules,
             application_key=self._settings.application_key,
         )
-        entries = [entry for entry in entries_of(receipt, delivery) if not _is_missed(entry.envelope)]
+        entries = await self._as_reported(
+            [one for one in entries_of(receipt, delivery) if not _is_missed(one.envelope)]
+        )
         words = await self._foresee(entries)
         if self._apply and entries:
             recorded = await self._record(entries)
@@ -127,6 +129,10 @@ class Fill:
         if ring:
             await self._ring()
         return words
+
+    async def _as_reported(self, entries: Sequence[Entry]) -> list[Entry]:
+        envelopes = await self._ledger.as_reported([entry.envelope for entry in entries])
+        return [replace(entry, envelope=envelope) for entry, envelope in zip(entries, envelopes, strict=True)]
 
     async def _foresee(self, entries: Sequence[Entry]) -> list[str]:
         envelopes = [entry.envelope for entry in entries]

@@ -1,8 +1,11 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
--- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, then for each entry the fields that `record` takes, and
--- what linking remembers of it: text and service of a deployment, the rest as JSON; its twin; its sender's history,
--- number and role in it; and the id of the note it cures.
--- Returns: one word per entry, and last '1' if a drain has to be asked for, else '0'.
+-- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, '1' to look only, then for each entry the fields that
+-- `record` takes, and what linking remembers of it: text of a deployment, the service, the rest as JSON; its twins (id
+-- and other id of each deployment it names); how rules call what it names by another id (that and the id); its
+-- sender's history, number and role in it; and the id of the note it cures.
+-- Returns {otherwise, answers, 1 if a drain has to be asked for}. `otherwise` has position (from 0), id and other id of
+-- each deployment that was reported under the other id: if there is one, nothing is recorded, and the caller repeats
+-- the call with the entries retold. `answers` has one word per entry.
 local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local P = 'dora:'
 local now = clock_ms()
@@ -105,6 +108,7 @@ local FORGET_FROM = 1000
 local function remember_deployment(id, text, service)
   local deployments = P .. 'deployments:' .. service
   redis.call('HSET', deployments, id, text)
+  redis.call('HSET', P .. 'fact:' .. id, 'service', service)
   redis.call('EXPIRE', deployments, memory_ttl)
   if string.find(text, '^[^|]*|[^|]*|[^|]*|$') then guard_env('deployment', id, true) end
   if redis.call('EXISTS', P .. 'incidents:' .. service, P .. 'late:' .. service) > 0
@@ -156,18 +160,41 @@ local function remember(traces, is_sent, is_superseded)
   end
 end
 
+local FIRST, FIELDS = 6, 22
+
+-- Which deployments are known under the other id; see twins.py. Earlier entries count as recorded.
+local function known_otherwise()
+  local found, here = {}, {}
+  local function is_reported(id, service)
+    return here[id] == service or redis.call('HGET', P .. 'fact:' .. id, 'service') == service
+  end
+  for i = FIRST, #ARGV, FIELDS do
+    local deployed, service, twins, before = ARGV[i + 13], ARGV[i + 14], ARGV[i + 16], #found
+    for id, twin in string.gmatch(twins, '(%S+) (%S+)') do
+      if is_reported(twin, service) and not is_reported(id, service) then
+        for _, one in ipairs({(i - FIRST) / FIELDS, id, twin}) do found[#found + 1] = tostring(one) end
+      end
+    end
+    if deployed ~= '' and #found == before then here[ARGV[i]] = service end
+  end
+  return found
+end
+
+local otherwise = known_otherwise()
+if #otherwise > 0 or ARGV[5] == '1' then return {otherwise, {}, 0} end
+
 local latest = {}
-local FIELDS = 21
-for i = 5, #ARGV, FIELDS do
-  local deployed, service, traces, twin, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+for i = FIRST, #ARGV, FIELDS do
+  local deployed, service, traces, _, called, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
   number = tonumber(number)
   local answer
   local reported = role == 'missed' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
   if reported and reported >= number then
     answer = 'known'
-  elseif twin ~= '' and redis.call('HEXISTS', P .. 'deployments:' .. service, twin) == 1 then
-    answer = 'duplicate'  -- reported of this service when a rule made it concern another number of services
   else
+    for name, id in string.gmatch(called, '(%S+) (%S+)') do
+      redis.call('SET', P .. 'twin:' .. name, id, 'EX', memory_ttl)
+    end
     answer = record(unpack(ARGV, i, i + 12))
     if deployed ~= '' and (answer == 'accepted' or answer == 'redriven') then
       remember_deployment(ARGV[i], deployed, service)
@@ -194,5 +221,4 @@ for history, number in pairs(latest) do
   redis.call('SET', P .. 'history:' .. history, math.max(known, number), 'EX', memory_ttl)
 end
 if wake and not redis.call('SET', P .. 'ring', '1', 'NX', 'PX', 5000) then wake = false end
-answers[#answers + 1] = wake and '1' or '0'
-return answers
+return {otherwise, answers, wake and 1 or 0}

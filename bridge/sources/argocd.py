@@ -305,6 +305,10 @@ class _Subject:
         number = f"{sync.id:06d}" if sync.id is not None else f"t{(sync.started_at or 0) // SECOND}"
         return fact_id("argo", self.uid, number, instance=self.instance)
 
+    def twin_of(self, deployed: _Deployed) -> str:
+        """The same if this concerns several; else empty."""
+        return self.id_of_one(deployed) if len(self.services) > 1 else ""
+
     def id_of(self, deployed: _Deployed, service: str) -> tuple[str, str]:
         field = "started_at" if deployed.sync.id is None else "id"
         identifier = self.id_of_one(deployed)
@@ -397,7 +401,7 @@ def _deployments(
             **fields_of(found),
             custom_tags=custom_tags,
             history=history,
-            twin=subject.id_of_one(deployed) if len(subject.services) > 1 else "",
+            twin=subject.twin_of(deployed),
             version_as=partial(_version, event, sync, annotations),
         )
 
@@ -417,7 +421,13 @@ def _change_failures(
             "remediation_id": subject.id_of(remedied_by, service) if remedied_by else (None, ""),
             "remediation_type": ("rollback" if remedied_by else None, ""),
         }
-        yield ChangeFailure(**fields_of(found), at=at, history=history)
+        yield ChangeFailure(
+            **fields_of(found),
+            at=at,
+            history=history,
+            twin=subject.twin_of(failed),
+            remediation_twin=subject.twin_of(remedied_by) if remedied_by else "",
+        )
 
 
 # ---- their fields

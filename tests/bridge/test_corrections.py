@@ -16,6 +16,7 @@ from bridge.dead_letters import DeadLetters
 from bridge.dora import ChangeFailure, ChangeFailureByVersion, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.errors import NotNow
+from bridge.ids import one_of_several
 from bridge.ledger import Ledger
 from bridge.links import Links
 
@@ -279,3 +280,24 @@ async def test_an_incident_of_ours_is_withdrawn_as_ours(desk: Desk) -> None:
     first = json.loads(await desk.redis.hget(f"dora:incident:{opened.id}", "first"))
     assert first["services"] == ["chekout"]
     assert await desk.redis.hexists(f"dora:incident:{opened.id}", "withdrawn")
+
+
+# -- a deployment that later rules call otherwise
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        mark(one_of_several(DEPLOYED.id, "chekout")),
+        mark(ELSEWHERE, remediation_id=one_of_several(DEPLOYED.id, "chekout"), remediation_type="rollback"),
+        withdrawal(one_of_several(DEPLOYED.id, "chekout")),
+    ],
+)
+async def test_it_is_told_by_the_id_that_datadog_has(desk: Desk, correction: Correction) -> None:
+    later = one_of_several(DEPLOYED.id, "chekout")
+    assert await record(desk.ledger, DEPLOYED, deployed(1, id=later, twin=DEPLOYED.id)) == ["accepted", "duplicate"]
+    await desk.told()
+    await desk.say(correction)
+    [(_, path, attributes)] = await desk.told()
+    assert later not in f"{path} {attributes}"
+    assert DEPLOYED.id in f"{path} {attributes}"

@@ -36,10 +36,12 @@ from bridge.edits import edited
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope
 from bridge.errors import Invalid, NotNow, Unknown
+from bridge.ids import one_of_several
 from bridge.intake import Delivery, receive
 from bridge.ledger import LANES, Entry, Ledger, Record, Settlement, entries_of
 from bridge.links import Links
 from bridge.redrive import Redrive
+from bridge.rules import Rule
 from bridge.samples import samples
 from bridge.search import Filter
 from bridge.times import to_rfc3339
@@ -388,13 +390,35 @@ async def test_a_rule_may_make_several_of_it_and_nothing_twice(desk: Desk) -> No
     assert sorted(head.envelope.services[0] for head in sent) == ["a", "b"]
 
 
+async def test_one_of_the_several_may_be_what_it_was(desk: Desk) -> None:
+    """Datadog may have it: then it must not come again under another id."""
+    [identifier] = await received(desk.ledger, github())
+    await settle(desk.ledger, verdict="errored", reason="timeout")
+    several = {"match": {"kind": "deployment_status"}, "set": {"services": ["checkout", "b"]}}
+    result = await desk.with_rules(several).one(identifier, by="ada", mode="retranslate")
+    assert (result.status, len(result.events), result.events[0]) == ("redriven", 2, identifier)
+    sent = await settle(desk.ledger, verdict="delivered")
+    assert {head.envelope.services[0]: head.envelope.id for head in sent} == {
+        "checkout": identifier,
+        "b": one_of_several(identifier, "b"),
+    }
+
+
+async def test_a_change_failure_is_translated_again_to_the_id_that_datadog_has(desk: Desk) -> None:
+    """Its deployment came later than it did, and under another rule."""
+    several = {"match": {"kind": "deployment_status"}, "set": {"services": ["checkout", "b"]}}
+    rules = [Rule.model_validate(several)]
+    *_, of_checkout, of_b = await received(desk.ledger, github(id=2, payload={"rollback_of": 1}), rules=rules)
+    assert [one.rpartition("~")[2] for one in (of_checkout, of_b)] == ["remedied"] * 2
+    await settle(desk.ledger)
+    [identifier] = await received(desk.ledger, github(id=1))
+    await settle(desk.ledger, verdict="delivered")
+    result = await desk.with_rules(several).one(of_checkout, by="ada", mode="retranslate")
+    assert (result.status, result.events) == ("redriven", [f"{identifier}~remedied"])
+    assert await desk.state(of_checkout) == "superseded"
+
+
 async def test_what_datadog_has_is_not_said_again_under_another_id(desk: Desk) -> None:
-    from undelivered import ENDPOINTS
-
-    from bridge.intake import receive
-    from bridge.ledger import entries_of
-    from bridge.rules import Rule
-
     delivery = github()
     both = Rule.model_validate({"match": {"kind": "deployment_status"}, "set": {"services": ["a", "b"]}})
     receipt = receive(ENDPOINTS["github"], delivery, secret=1, now=NOW, rules=[both])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -16,8 +16,10 @@ from bridge.backfill.progress import Progress
 from bridge.backfill.unit import Unit, composed, ready
 from bridge.embedded_redis import PrivateRedis
 from bridge.errors import SenderUnreadable
+from bridge.ids import one_of_several
 from bridge.intake import Delivery
 from bridge.ledger import Ledger
+from bridge.rules import Rule
 from bridge.settings import Settings, read
 from bridge.times import SECOND, to_rfc3339
 
@@ -100,6 +102,21 @@ async def test_what_is_applied_waits_and_is_known_then(world: World) -> None:
     assert world.rung == [True], "one drain is enough"
     assert await world.run([unit(1), unit(2), unit(3)]) == [["known"], ["known"], ["new"]]
     assert await world.run([unit(1)], apply=False) == [["known"]]
+
+
+@pytest.mark.parametrize("apply", [False, True])
+async def test_what_concerned_another_number_of_services_is_known(world: World, apply: bool) -> None:
+    await world.run([unit(1)])
+    parsed = world.settings.configuration
+    several = Rule.model_validate({"match": {"environment": "production"}, "set": {"services": ["shop", "other"]}})
+    world.settings = replace(world.settings, configuration=parsed.model_copy(update={"rules": (several,)}))
+    [became] = [one async for one in world.fill(apply=apply).run([unit(1)])]
+    assert isinstance(became, Sequence)
+    [id_] = [one for one in await world.waiting() if len(one) == len("gh-dep-0000000001-000000000001")]
+    assert [(one.outcome, one.envelope.id) for one in became] == [
+        ("known", id_),
+        ("new", one_of_several(id_, "other")),
+    ]
 
 
 async def test_older_ones_are_recorded_first_however_they_come(world: World) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from bridge import redis_url
 from bridge.backfill.outlook import outlook
-from bridge.dora import Deployment, Failure, Withdrawal
+from bridge.dora import ChangeFailure, Deployment, Failure, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
+from bridge.ids import one_of_several
 from bridge.ledger import Entry, Ledger, Standing
 
 NOW = time.time_ns()
@@ -26,12 +27,23 @@ FACTS = [
     Withdrawal(record_id="pagerduty-incident-P1"),
     Withdrawal(record_id="pagerduty-incident-P2"),
     Failure(id="opsgenie-alert-000001", started_at=None, finished_at=NOW - 2),
+    ChangeFailure(deployment_id="gh-dep-0000000001-000000000001", service="a", env=None),
 ]
 
 
-def envelopes() -> list[Envelope]:
+def envelopes(*, services: int = 1) -> list[Envelope]:
+    """Of all facts; with two services the first deployment concerns `a` and `b`."""
     common: dict[str, Any] = {"endpoint": "e", "source": "github", "kind": "k", "received_at": NOW}
-    found = [Envelope(**common, **identity(fact)) for fact in FACTS]
+    facts = list(FACTS)
+    if services == 2:
+        one, failed = FACTS[0], FACTS[-1]
+        assert isinstance(one, Deployment)
+        assert isinstance(failed, ChangeFailure)
+        names = {name: one_of_several(one.id, name) for name in "ab"}
+        facts = facts[1:-1]
+        facts += [replace(one, id=id_, service=name, twin=one.id) for name, id_ in names.items()]
+        facts += [replace(failed, deployment_id=id_, service=name, twin=one.id) for name, id_ in names.items()]
+    found = [Envelope(**common, **identity(fact)) for fact in facts]
     notes = [
         Envelope(**common, id="in-1", state="ignored", reason="so"),
         Envelope(**common, id="in-2", state="dead_lettered", reason="so"),
@@ -47,16 +59,20 @@ async def ledger(redis_server: PrivateRedis) -> AsyncIterator[Ledger]:
     await redis.aclose()
 
 
+@pytest.mark.parametrize("services", [1, 2])
 @pytest.mark.parametrize("seed", range(12))
-async def test_foreseen_and_recorded_agree(ledger: Ledger, seed: int) -> None:
-    """A part is recorded before; then all are foreseen one after the other, and only then recorded in that order."""
+async def test_foreseen_and_recorded_agree(ledger: Ledger, seed: int, services: int) -> None:
+    """A part is recorded before; then all are foreseen one after the other, and only then recorded in that order.
+
+    Meanwhile a rule may have changed how many services a deployment concerns.
+    """
     chance = random.Random(seed)  # noqa: S311 - an order to try, repeatable
     before = [one for one in envelopes() if chance.random() < 0.3]
     await ledger.record([Entry(one) for one in before])
-    order = envelopes()
+    order = envelopes(services=services)
     chance.shuffle(order)
     assumed: dict[str, str] = {}
-    foreseen = [outlook(one, (await ledger.standings([one]))[0], assumed) for one in order]
+    foreseen = [outlook(one, (await ledger.standings([one]))[0], assumed) for one in await ledger.as_reported(order)]
     for envelope, word in zip(order, foreseen, strict=True):
         [recorded], _ = await ledger.record([Entry(envelope)])
         if envelope.state != "waiting" and word == "duplicate":
