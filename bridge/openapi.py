@@ -186,7 +186,7 @@ def _schemas() -> dict[str, Any]:
         "rule": _OPTIONAL_TEXT,
         "called": {
             **_FREE,
-            "description": "Id of a deployment: the one it has by rules under which it concerns another number of services",
+            "description": "Id of a deployment: its id by rules under which it concerns another number of services",
         },
         "by": _OPTIONAL_TEXT,
         "origins": _FREE,

@@ -1,13 +1,14 @@
 """What another configuration would change in the events of the same webhooks: `rules diff`. Pure.
 
 Compared are two translations by today's code, not what was sent: that may have been made by older code, or edited. A
-statement is added or removed by its id, so one deployment that becomes two (with ids of their own) is removed, and two
-are added. Webhooks that say the same statement count once: the last of them wins, in the order of receipt.
+statement is added or removed by its id. As in the ledger, a deployment keeps for each service the id by which it was
+told of it, when it comes to concern another number of services (twins.py): only services that come or go are added or
+removed. Webhooks that say the same statement count once: the last of them wins, in the order of receipt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from bridge.call import call_of
 from bridge.differences import Difference, differences, shown
 from bridge.envelope import Envelope
 from bridge.intake import OBSERVED, Receipt
+from bridge.twins import retold
 
 What = Literal["added", "removed", "changed"]
 CHANGES: tuple[What, ...] = get_args(What)
@@ -69,21 +71,34 @@ class Comparison:
         self._before: dict[str, Envelope] = {}
         self._after: dict[str, Envelope] = {}
         self._why: dict[str, str] = {}
+        self._told_before: set[tuple[str, str]] = set()
+        """Service and id of each deployment that the events of before name."""
 
-    def add(self, before: Receipt | str, after: Receipt | str, recorded: Container[str]) -> None:
+    def add(self, before: Receipt | str, after: Receipt | str, recorded: Collection[str]) -> None:
         """Takes what one webhook comes to on both sides, or why it is not received there.
 
         `recorded` are the ids of what the ledger has of it: a deployment of before is told by many webhooks, and is
         an event only of the one that caught up on it.
         """
         self.deliveries += 1
-        old, new = _envelopes(before), _envelopes(after)
-        caught_up = {_missed(one) for one in old if one.id in recorded} | {None}
+        old = _envelopes(before)
+        self._told_before |= {place for one in old for place in _deployments(one)}
+        new = [self._as_told_before(one) for one in _envelopes(after)]
+        caught_up = {_missed(one) for one in old if {one.id, retold(one, one.twins).id} & set(recorded)} | {None}
         for side, envelopes, other in ((self._before, old, after), (self._after, new, before)):
             for one in envelopes:
                 if _missed(one) in caught_up:
                     side[one.id] = one
                     self._why[one.id] = _why(other)
+
+    def _as_told_before(self, envelope: Envelope) -> Envelope:
+        """The statement of after, about deployments by the ids that they have before."""
+        names = {
+            id_: envelope.twins[id_]
+            for service, id_ in _deployments(envelope)
+            if (service, envelope.twins[id_]) in self._told_before and (service, id_) not in self._told_before
+        }
+        return retold(envelope, names) if names else envelope
 
     @property
     def unchanged(self) -> int:
@@ -113,6 +128,12 @@ def _envelopes(receipt: Receipt | str) -> Sequence[Envelope]:
     if isinstance(receipt, str):
         return ()
     return [one for one in receipt.envelopes if one.method and one.reason != OBSERVED]
+
+
+def _deployments(envelope: Envelope) -> Sequence[tuple[str, str]]:
+    """Service and id of each deployment that it names."""
+    service = envelope.concerns.get("service") or "".join(envelope.services)
+    return [(service, id_) for id_ in envelope.twins]
 
 
 def _missed(envelope: Envelope) -> int | None:

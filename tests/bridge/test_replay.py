@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ from redis.asyncio import Redis
 
 from bridge import redis_url
 from bridge.embedded_redis import PrivateRedis
+from bridge.envelope import Envelope
 from bridge.intake import Delivery, receive
 from bridge.ledger import Ledger, entries_of
 from bridge.replay import Replay, replay
+from bridge.rule_diff import CHANGES
 from bridge.samples import samples
 from bridge.settings import Settings, read
 
@@ -88,6 +90,7 @@ async def come(
             secret=1,
             now=time.time_ns() - int(ago_s * 10**9),
             rules=settings.configuration.rules,
+            application_key=settings.application_key,
         )
         ledger = Ledger(redis, settings.configuration.retention)
         became += (await ledger.record(entries_of(receipt, delivery)))[0]
@@ -204,6 +207,39 @@ async def test_several_events_of_one_webhook_are_one_webhook(redis: Redis, setti
     found = [(one.what, one.envelope.services) for one in result.comparison.changes()]
     assert found == [("removed", ("c",)), ("added", ("d",))]
     assert counts(result) | {"webhooks": 1, "unchanged": 2} == counts(result)
+
+
+@pytest.mark.parametrize("before", [["a"], ["a", "b"], ["b", "c"]])
+@pytest.mark.parametrize("after", [["a"], ["a", "b"], ["a", "b", "c"], ["c"]])
+async def test_it_says_what_would_be_told_from_now_on(
+    redis: Redis, settings: Settings, files: Files, before: list[str], after: list[str]
+) -> None:
+    """Which is what the ledger makes of the same webhooks when the new file is used."""
+    for path, services in ((files.old, before), (files.new, after)):
+        path.write_text(json.dumps({"rules": [{"match": {"kind": "*"}, "set": {"services": services}}]}))
+    environ = {"DORA_BRIDGE_REDIS_URL": settings.environment.redis_url, "DD_API_KEY": "k", "DD_APP_KEY": "k"}
+    old, new = (read({**environ, "DORA_BRIDGE_CONFIG": str(path)}) for path in files)
+    deliveries = [github(1), github(2, payload={"rollback_of": 1})]
+    await come(redis, old, *deliveries)
+    known = {id_.decode() for id_ in await redis.zrange("dora:waiting", 0, -1)}
+    result = await replay(old, files.new, None)
+
+    said = [one for delivery in deliveries for one in _received(new, delivery)]
+    named = {one.id for one in await Ledger(redis).as_reported(said)}
+    found = {what: {one.envelope.id for one in result.comparison.changes() if one.what == what} for what in CHANGES}
+    assert found == {"added": named - known, "removed": known - named, "changed": found["changed"]}
+    assert len(found["changed"]) + result.comparison.unchanged == len(named & known)
+
+
+def _received(settings: Settings, delivery: Delivery) -> Sequence[Envelope]:
+    return receive(
+        settings.endpoints["github"],
+        delivery,
+        secret=1,
+        now=time.time_ns(),
+        rules=settings.configuration.rules,
+        application_key=True,
+    ).envelopes
 
 
 async def test_many(redis: Redis, settings: Settings, files: Files) -> None:

@@ -13,6 +13,7 @@ from bridge import configuration
 from bridge.differences import Difference
 from bridge.dora import Deployment, History
 from bridge.envelope import Envelope, identity
+from bridge.ids import one_of_several
 from bridge.intake import OBSERVED, Delivery, Receipt, receive
 from bridge.rule_diff import Comparison, as_text
 from bridge.samples import samples
@@ -103,11 +104,93 @@ def test_in_the_order_of_receipt() -> None:
     assert found == [("added", "1"), ("changed", "2"), ("changed", "3"), ("added", "4")]
 
 
-def test_one_deployment_that_becomes_two_is_removed_and_two_are_added() -> None:
-    comparison = compared([deployed()], [rule({"service": "a"})], [rule({"services": ["a", "b"]})])
-    assert [what for what, _ in told(comparison)] == ["removed", "added", "added"]
-    assert {one.why for one in comparison.changes()} == {""}
-    assert comparison.unchanged == 0
+def rolled_back() -> dict[str, Any]:
+    return deployed(2, payload={"rollback_of": 1})
+
+
+def services(*names: str, **more: Any) -> list[Any]:
+    return [rule({"services": list(names), **more})]
+
+
+def about(comparison: Comparison) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What changes, in which call, of which service or deployment."""
+    return [
+        (one.what, one.envelope.method, one.envelope.services or one.envelope.after) for one in comparison.changes()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes", "unchanged"),
+    [
+        (["a"], ["a", "b"], [("added", "b")], 1),
+        (["a", "b"], ["b"], [("removed", "a")], 1),
+        (["a", "b"], ["a", "c"], [("removed", "b"), ("added", "c")], 1),
+        (["a"], ["b", "c"], [("removed", "a"), ("added", "b"), ("added", "c")], 0),
+        (["a", "b"], ["c"], [("removed", "a"), ("removed", "b"), ("added", "c")], 0),
+        (["a"], ["b"], [("changed", "b")], 0),
+    ],
+)
+def test_only_the_services_that_come_or_go_are_added_or_removed(
+    before: list[str], after: list[str], changes: list[tuple[str, str]], unchanged: int
+) -> None:
+    comparison = compared([deployed()], services(*before), services(*after))
+    assert [(what, *of) for what, _, of in about(comparison)] == changes
+    assert {one.why for one in comparison.changes()} == {""} or not changes
+    assert comparison.unchanged == unchanged
+
+
+@pytest.mark.parametrize(("before", "after"), [(["a"], ["a", "b"]), (["a", "b"], ["a"])])
+def test_what_else_changes_is_told_of_the_id_that_datadog_has(before: list[str], after: list[str]) -> None:
+    comparison = compared([deployed()], services(*before), services(*after, team="web"))
+    [changed] = [one for one in comparison.changes() if one.what == "changed"]
+    assert changed.before is not None
+    assert changed.envelope.id == changed.before.id
+    assert {one.place for one in changed.differences} == {"team"}
+    assert changed.json()["id"] == changed.before.id
+
+
+def test_so_are_change_failures() -> None:
+    comparison = compared([deployed(), rolled_back()], services("a"), services("a", "b"))
+    undone, back = id_of(1), id_of(2)
+    of_b = [one_of_several(undone, "b"), one_of_several(back, "b")]
+    assert about(comparison) == [
+        ("added", "POST", ("b",)),
+        ("added", "POST", ("b",)),
+        ("added", "PATCH", tuple(of_b)),
+    ]
+    assert comparison.unchanged == 3
+
+
+def test_a_change_failure_that_comes_alone_names_what_datadog_has() -> None:
+    """Before, a rule dropped the rollback, and not what it undid."""
+    before = [rule(drop="no", kind="deployment_status", branch="hotfix"), *services("a")]
+    comparison = compared([deployed(), rolled_back()], before, services("a", "b"))
+    assert comparison.unchanged == 3
+    rollback = rolled_back()
+    rollback["deployment"]["ref"] = "hotfix"
+    comparison = compared([deployed(), rollback], before, services("a", "b"))
+    patches = [one.envelope for one in comparison.changes() if one.envelope.method == "PATCH"]
+    assert [one.datadog_id for one in patches] == [id_of(1), one_of_several(id_of(1), "b")]
+    assert patches[0].after == (id_of(1), one_of_several(id_of(2), "a")), "the rollback itself was never reported"
+
+
+@pytest.mark.parametrize("is_twin", [False, True])
+def test_what_was_missed_is_an_event_under_either_id(is_twin: bool) -> None:
+    def side(env: str) -> Receipt:
+        fact = Deployment(
+            id="argo-0000000000-000001",
+            service="a",
+            env=env,
+            started_at=NOW,
+            finished_at=NOW,
+            history=History("argo-0000000000", 1, "missed"),
+        )
+        return Receipt([Envelope(endpoint="argocd", source="argocd", received_at=NOW, **identity(fact))], "in-1")
+
+    own = side("x").envelopes[0].id
+    comparison = Comparison()
+    comparison.add(side("x"), side("y"), {one_of_several(own, "a") if is_twin else own})
+    assert [one.what for one in comparison.changes()] == ["changed"]
 
 
 def test_what_no_event_can_be_made_of() -> None:
