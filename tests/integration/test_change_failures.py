@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import httpx
 import pytest
 from system import System, deployment, unique
 
+from bridge.ids import one_of_several
+
 pytestmark = pytest.mark.integration
 
 SERVICE = "checkout"
@@ -22,9 +25,13 @@ NOW = int(time.time())
 Told = list[tuple[str, dict[str, Any]]]
 
 
-def start(system: System, endpoints: dict[str, Any] | None = None, **linking: Any) -> None:
+def start(
+    system: System, endpoints: dict[str, Any] | None = None, *, services: tuple[str, ...] = (), **linking: Any
+) -> None:
+    """`services`: what each deployment concerns, by a rule."""
     path = system.folder / "bridge.yaml"
-    path.write_text(json.dumps({"endpoints": endpoints or {}, "linking": linking}))  # JSON is YAML
+    rules = [{"match": {"endpoint": "*"}, "set": {"services": services}}] if services else []
+    path.write_text(json.dumps({"endpoints": endpoints or {}, "linking": linking, "rules": rules}))  # JSON is YAML
     system.environ["DORA_BRIDGE_CONFIG"] = str(path)
     system.start_web()
     system.start_worker()
@@ -289,6 +296,80 @@ async def test_what_an_operator_says_stands_and_what_is_deleted_is_forgotten(sys
     assert bridge(system, "datadog", "delete", "deployment", third) == f"{third}~withdrawn: delivered"
     fourth = await deployed(system, "d", NOW - 2950)
     await until_told(system, [*told, (first, failed(fourth, "rollforward"))])
+
+
+async def restart(system: System, services: tuple[str, ...]) -> None:
+    """Another rule, once all that came under the one before was sent."""
+    await quiet(system)
+    for name in ("web", "worker"):
+        system.kill(name, signal.SIGTERM)
+    start(system, services=services)
+
+
+async def test_a_rule_that_adds_a_service_leaves_the_deployment_what_it_is(system: System) -> None:
+    start(system, services=("shop",))
+    uid = str(uuid.uuid4())
+    one, two, three = (1, "a", NOW - 5000), (2, "b", NOW - 4000), (3, "c", NOW - 3000)
+    bad, fix = f"argo-{uid}-000002", f"argo-{uid}-000003"
+    assert await post(system, "argocd", argo(uid, [one, two])) == [bad]
+    await restart(system, ("shop", "billing"))
+
+    await post(system, "argocd", argo(uid, [one, two], "Degraded"))
+    of_billing = one_of_several(bad, "billing")
+    await until_all_told(system, [(bad, failed()), (of_billing, failed())])
+    await post(system, "argocd", argo(uid, [one, two, three]))
+    remedies = [
+        (bad, failed(one_of_several(fix, "shop"), "rollforward")),
+        (of_billing, failed(one_of_several(fix, "billing"), "rollforward")),
+    ]
+    await until_all_told(system, [(bad, failed()), (of_billing, failed()), *remedies])
+    assert sorted(deployments(system)) == sorted(
+        [
+            (bad, "shop"),
+            (of_billing, "billing"),
+            (one_of_several(fix, "shop"), "shop"),
+            (one_of_several(fix, "billing"), "billing"),
+        ]
+    )
+
+    later = one_of_several(bad, "shop")
+    shown = bridge(system, "events", "show", f"{later}~change-failure")
+    assert f"PATCH /api/v2/dora/deployments/{bad}" in shown
+    assert f"called     {later} by rules" in shown
+    assert bridge(system, "datadog", "delete", "deployment", later) == f"{bad}~withdrawn: delivered"
+    await post(system, "argocd", argo(uid, [one, two], "Degraded"))
+    await quiet(system)
+    assert len(deployments(system)) == 4, "what was withdrawn does not come back"
+
+
+async def test_a_rule_that_takes_a_service_away_too(system: System) -> None:
+    """And what a rollback names is looked for, both the deployment that failed and the one that remedied it."""
+    start(system, services=("shop", "billing"))
+    numbers = [unique() for _ in range(3)]
+    good, bad = [
+        await deployed(system, sha, at, id=number)
+        for sha, at, number in (("a", NOW - 5000, numbers[0]), ("b", NOW - 4000, numbers[1]))
+    ]
+    await restart(system, ("shop",))
+    back = await deployed(system, "c", NOW - 3000, id=numbers[2], payload={"rollback_of": numbers[1]})
+    assert [len(one) for one in (good, bad)] == [len(back) + 9] * 2
+    await until_told(system, [(bad, failed(back, "rollback"))])
+
+
+def deployments(system: System) -> list[tuple[str, str]]:
+    """Id and service of all that the sandbox was told of."""
+    told = [one["body"]["data"]["attributes"] for one in system.requests() if one["method"] == "POST"]
+    return [(one["id"], one["service"]) for one in told]
+
+
+async def until_all_told(system: System, wanted: Told) -> None:
+    """As `until_told`, of several deployments: in any order."""
+    deadline = time.monotonic() + 30
+    while len(patches(system)) < len(wanted):
+        assert time.monotonic() < deadline, patches(system)
+        await asyncio.sleep(0.1)
+    await quiet(system)
+    assert sorted(patches(system), key=str) == sorted(wanted, key=str)
 
 
 def bridge(system: System, *arguments: str) -> str:
