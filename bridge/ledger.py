@@ -597,7 +597,7 @@ class Ledger:
         """Those of these facts that were ever recorded, as far as the memory reaches."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for fact in facts:
-                pipe.exists(f"dora:fact:{fact}")
+                pipe.hexists(f"dora:fact:{fact}", "rank")
             return {fact for fact, known in zip(facts, await pipe.execute(), strict=True) if known}
 
     async def standings(self, envelopes: Sequence[Envelope]) -> list[Standing]:

@@ -162,7 +162,8 @@ end
 
 local FIRST, FIELDS = 6, 22
 
--- Which deployments are known under the other id; see twins.py. Earlier entries count as recorded.
+-- Which deployments are known under the other id, or were said to have failed; see twins.py. Earlier ones of these
+-- entries count as recorded.
 local function known_otherwise()
   local found, here = {}, {}
   local function is_reported(id, service)
@@ -185,7 +186,7 @@ if #otherwise > 0 or ARGV[5] == '1' then return {otherwise, {}, 0} end
 
 local latest = {}
 for i = FIRST, #ARGV, FIELDS do
-  local deployed, service, traces, _, called, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+  local deployed, service, traces, twins, called, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
   number = tonumber(number)
   local answer
   local reported = role == 'missed' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
@@ -199,6 +200,13 @@ for i = FIRST, #ARGV, FIELDS do
     if deployed ~= '' and (answer == 'accepted' or answer == 'redriven') then
       remember_deployment(ARGV[i], deployed, service)
       if answer == 'redriven' and not string.find(deployed, '|$') then guard_env('deployment', ARGV[i], false) end
+    end
+    if deployed == '' and (answer == 'accepted' or answer == 'redriven') then
+      -- a deployment that comes after what is said of it goes by the id that this waits for
+      for id in string.gmatch(twins, '(%S+) %S+') do
+        redis.call('HSETNX', P .. 'fact:' .. id, 'service', service)
+        redis.call('EXPIRE', P .. 'fact:' .. id, memory_ttl)
+      end
     end
     -- ignored for want of an opening: as if it had never been said
     local is_noted = answer == 'ignored' and ARGV[i + 3] ~= 'waiting'

@@ -168,6 +168,24 @@ async def test_what_failed_and_what_remedied_it_are_looked_for_each(ledger: Ledg
     assert told[f"{of(OLD, 'a')}~remedied"]["data"]["attributes"]["remediation"]["id"] == NEW
 
 
+@pytest.mark.parametrize(("then", "now"), [(TO_A, TO_BOTH), (TO_BOTH, TO_A)])
+async def test_a_change_failure_that_came_first_gets_its_deployment(
+    ledger: Ledger, then: list[Rule], now: list[Rule]
+) -> None:
+    await record(ledger, *remedied(then))
+    await record(ledger, *deployed(rules=now), *deployed(NEW, now))
+    patches = [head.envelope for head in await heads(ledger) if head.envelope.method == "PATCH"]
+    [of_a] = [one for one in patches if one.datadog_id in (OLD, of(OLD, "a"))]
+    recorded = await ledger.briefly(of_a.after)
+    assert [one.envelope.services for one in recorded if one] == [("a",), ("a",)]
+    assert await ledger.remembered([*of_a.after, of(OLD, "c")]) == set(of_a.after)
+
+
+async def test_what_is_only_named_was_not_recorded(ledger: Ledger) -> None:
+    await record(ledger, *failed())
+    assert await ledger.remembered([OLD]) == set()
+
+
 async def test_within_one_batch(ledger: Ledger) -> None:
     words = await record(ledger, *deployed(), *deployed(rules=TO_BOTH), *failed(TO_BOTH))
     assert words == ["accepted", "duplicate", "accepted", "accepted", "accepted"]
