@@ -24,6 +24,7 @@ from bridge.corrections import statement
 from bridge.dead_letters import DeadLetters
 from bridge.dora import Withdrawal
 from bridge.embedded_redis import PrivateRedis
+from bridge.ids import one_of_several
 from bridge.intake import Delivery
 from bridge.last_heard import LastHeard
 from bridge.ledger import Entry, Ledger
@@ -459,6 +460,17 @@ async def test_what_a_person_asked_for_names_them(inside: Inside) -> None:
     assert "ada@&lt;host&gt; asked for it: delete" in page.text
     assert "Datadog was told to delete it" in page.text
     assert "/webhooks/" not in page.text
+
+
+async def test_a_deployment_that_other_rules_call_otherwise_is_shown_under_either_id(inside: Inside) -> None:
+    later = one_of_several(ID, "chekout")
+    assert await record(inside.ledger, deployed(1), deployed(1, id=later, twin=ID)) == ["accepted", "duplicate"]
+    answer = await inside.client.get(f"/admin/events/{later}")
+    _valid("/admin/events/{id}", "get", answer)
+    assert (answer.json()["id"], answer.json()["called"]) == (ID, {ID: later})
+    page = await (await _login(inside)).get(f"/admin/events/{later}")
+    assert f'Called <span class="mono">{later}</span> by rules under which' in page.text
+    assert "Called" not in (await (await _login(inside)).get(f"/admin/events/{ID}")).text
 
 
 async def test_the_form_mends_and_sends(inside: Inside) -> None:
