@@ -588,20 +588,18 @@ async def test_much_waiting_costs_no_more_than_little(inside: Inside) -> None:
         await pipe.execute()
     await refused(inside.ledger, *(deployed(200_000 + n, service="needle") for n in range(1000)))
     browser = await _login(inside)
-    for path in (
-        "/admin/status",
-        "/admin/events",
-        "/admin/dead-letters",
-        "/admin/dead-letters?service=needle&limit=500",
-        "/metrics",
+    for client, path in (
+        (browser, "/admin/"),
+        (inside.client, "/admin/status"),
+        (inside.client, "/admin/events"),
+        (inside.client, "/admin/dead-letters"),
+        (inside.client, "/admin/dead-letters?service=needle&limit=500"),
+        (inside.client, "/metrics"),
     ):
         before = (await inside.redis.info("stats"))["total_commands_processed"]
-        answer = await inside.client.get(path)
+        answer = await client.get(path)
         commands = (await inside.redis.info("stats"))["total_commands_processed"] - before
         assert answer.status_code == 200
         assert commands < many / 5, (path, commands)  # its cost does not grow with what waits
-    started = time.monotonic()
-    assert (await browser.get("/admin/")).status_code == 200
-    assert time.monotonic() - started < 1
     counts = (await inside.get("/admin/status"))["dead_letters"]
     assert sum(counts.values()) == many + 1000

@@ -116,6 +116,7 @@ def _log_in(page: Page) -> None:
 
 
 def _accessible(page: Page) -> None:
+    page.wait_for_load_state()  # with its style sheet
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
     results = Axe().run(page, options=options)
     assert results.violations_count == 0, f"{page.url}\n{results.generate_report()}"
