@@ -600,6 +600,6 @@ async def test_much_waiting_costs_no_more_than_little(inside: Inside) -> None:
         answer = await client.get(path)
         commands = (await inside.redis.info("stats"))["total_commands_processed"] - before
         assert answer.status_code == 200
-        assert commands < many / 5, (path, commands)  # its cost does not grow with what waits
+        assert commands < many / 4, (path, commands)  # it looks at 10,000, however many wait
     counts = (await inside.get("/admin/status"))["dead_letters"]
     assert sum(counts.values()) == many + 1000
