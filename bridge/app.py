@@ -17,9 +17,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bridge import metrics, tracing
-from bridge.envelope import Envelope
+from bridge.envelope import OPENED_TOO_LATE, Envelope
 from bridge.errors import BridgeError, LedgerUnavailable, SignatureMismatch, SignatureMissing, UnknownEndpoint
-from bridge.intake import Delivery, receive, verify
+from bridge.intake import Delivery, Receipt, receive, verify
 from bridge.ledger import Entry, entries_of
 from bridge.logs import log
 from bridge.settings import Settings
@@ -36,6 +36,8 @@ RETRY_AFTER_S = "20"
 
 Record = Callable[[Sequence[Entry]], Awaitable[list[str]]]
 """Makes entries durable and says what became of each (`GroupCommit.record`). Raises LedgerUnavailable."""
+Place = Callable[[Receipt], Awaitable[Receipt]]
+"""Finds which time of an incident is meant (`GroupCommit.place`). Raises LedgerUnavailable."""
 Hear = Callable[[str, bytes, bool], None]
 """Is told of each authentic webhook: endpoint, the secret that matched, and whether it became an event."""
 
@@ -52,7 +54,12 @@ class Webhooks:
     """`POST /webhooks/{endpoint}`. Bare ASGI: Starlette's request and response objects cost a fifth of the rate."""
 
     def __init__(
-        self, settings: Settings, record: Record, hear: Hear, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        settings: Settings,
+        record: Record,
+        hear: Hear,
+        place: Place,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._endpoints = {name: settings.endpoints[name] for name in settings.secrets}
         self._secrets = settings.secrets
@@ -60,6 +67,7 @@ class Webhooks:
         self._application_key = settings.application_key
         self._record = record
         self._hear = hear
+        self._place = place
         self._clock_ns = clock_ns
         for endpoint in self._endpoints.values():
             metrics.webhooks_from_zero(endpoint.source.name, endpoint.source.models)
@@ -123,6 +131,7 @@ class Webhooks:
             application_key=self._application_key,
             trace=trace,
         )
+        receipt = await self._place(receipt)
         became = await self._record(entries_of(receipt, delivery))
         kind = receipt.envelopes[0].kind
         if kind and kind not in endpoint.source.models:
@@ -151,6 +160,7 @@ def answer_for(envelopes: Sequence[Envelope], became: Sequence[str]) -> tuple[st
     first, word = envelopes[0], became[0]
     reason = first.reason or first.needs_opening.partition(": ")[2]
     if word == "dead_lettered":
+        reason = reason or OPENED_TOO_LATE
         return "dead_lettered", {"status": "dead_lettered", "id": first.id, "reason": reason}
     if word == "superseded":
         reason = "a later statement about it came first"
@@ -213,11 +223,17 @@ def _to_nobody(endpoint: str, secret: bytes, accepted: bool) -> None:
     """Nobody wants to hear of it."""
 
 
+async def _as_it_is(receipt: Receipt) -> Receipt:
+    """Nothing is known of any incident."""
+    return receipt
+
+
 def create_app(
     settings: Settings,
     record: Record,
     *,
     hear: Hear = _to_nobody,
+    place: Place = _as_it_is,
     draining: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """The application of the public listener."""
@@ -241,7 +257,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/webhooks/{endpoint}", Webhooks(settings, record, hear)),
+            Route("/webhooks/{endpoint}", Webhooks(settings, record, hear, place)),
             Route("/livez", livez, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
         ],

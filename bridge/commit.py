@@ -11,12 +11,16 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from redis.exceptions import RedisError
 
+from bridge import occurrences
 from bridge.errors import LedgerUnavailable
+from bridge.intake import Receipt
 from bridge.ledger import Entry, Ledger
 
 MOST_ENTRIES = 64
 MOST_BYTES = 1_000_000
 """Bounds of one script call, so that no call holds up Redis for long."""
+PLACE_S = 0.3
+"""How long looking before recording may take; what is recorded after it still has its whole time."""
 
 
 class GroupCommit:
@@ -45,6 +49,19 @@ class GroupCommit:
                 return await answer
         except TimeoutError as error:
             raise LedgerUnavailable("Redis did not answer in time") from error
+
+    async def place(self, receipt: Receipt) -> Receipt:
+        """The receipt with each statement about the time its incident was open; see `occurrences.py`.
+
+        Raises: LedgerUnavailable.
+        """
+        try:
+            async with asyncio.timeout(PLACE_S):
+                return await occurrences.placed(receipt, self._ledger)
+        except TimeoutError as error:
+            raise LedgerUnavailable("Redis did not answer in time") from error
+        except (RedisError, OSError) as error:
+            raise _for_caller(error) from error
 
     async def close(self) -> None:
         """Waits for what is under way."""

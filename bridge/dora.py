@@ -109,6 +109,19 @@ UUID = "{uuid}"
 """Stands in a path for the id that Datadog gave an incident: only the ledger knows it, once it was created."""
 
 
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Which time an incident is open that can be opened again, each time as a failure of its own.
+
+    `first`: the id of the failure that it is the first time. `at`: when it was opened this time, if the sender
+    `names` that; else when the sender said this, of whichever time it was open last by then (`occurrences.py`).
+    """
+
+    first: str
+    at: int
+    names: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """`POST /api/v2/dora/failure`: an incident opened, or (with `finished_at`) the same incident closed.
@@ -137,6 +150,8 @@ class Failure:
     only_if_open: str = ""
     """Not empty: report only if the opening is in the ledger; the text says why it is ignored otherwise."""
     send_as: SendAs = "failure"
+    occurrence: Occurrence | None = None
+    """None: it is not opened again, or this is said of its first time."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "POST"
@@ -282,6 +297,8 @@ class Withdrawal:
     """Of a deployment: whose history it leaves; empty where it is not known."""
     revision: int = 0
     """Counts repetitions by a person, of a record that is in Datadog all the same."""
+    occurrence: Occurrence | None = None
+    """As of the failure that it withdraws."""
     origins: Origins = field(default_factory=dict, compare=False)
 
     method = "DELETE"
@@ -305,7 +322,8 @@ class Withdrawal:
 def withdrawal(failure: Failure) -> Withdrawal:
     """That this failure was not one, told to where it was sent."""
     what: Literal["failure", "incident"] = "incident" if failure.send_as == "incident" else "failure"
-    return Withdrawal(record_id=failure.id, what=what, origins={"record_id": failure.origins["id"]})
+    origins = {"record_id": failure.origins["id"]}
+    return Withdrawal(record_id=failure.id, what=what, occurrence=failure.occurrence, origins=origins)
 
 
 Fact = Deployment | Failure | ChangeFailure | Withdrawal

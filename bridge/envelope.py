@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, History
+from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, History, Occurrence
 from bridge.ids import one_of_several
 
 VERSION = 1
@@ -83,6 +83,9 @@ class Envelope:
     another number of services. See twins.py."""
     called: Mapping[str, str] = field(default_factory=dict)
     """Of each deployment that was reported under such an id: how the rules at its receipt call it."""
+    occurrence: Occurrence | None = field(default=None, compare=False)
+    cures: str = field(default="", compare=False)
+    """The id of the dead letter that it makes obsolete."""
     concerns: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Of a PATCH that a webhook asks for: `service`, `env`, and `at` (ms) of the failed deployment. Of the DELETE of a
     deployment: its `service`."""
@@ -110,7 +113,7 @@ class Envelope:
     def to_json(self) -> str:
         """Compact JSON without empty fields, and without what the id says; `origins` are kept with the body.
 
-        `history`, `twins` and `concerns` matter only while it is recorded.
+        `history`, `twins`, `occurrence`, `cures` and `concerns` matter only while it is recorded.
         """
         fields = {name: getattr(self, name) for name in _STORED}
         if not self.datadog_id or self.datadog_id == _datadog_id(self.id):
@@ -143,7 +146,8 @@ class Envelope:
             raise ValueError("an envelope without what every one has") from error
 
 
-_STORED = tuple(name for name in Envelope.__slots__ if name not in ("origins", "history", "twins", "concerns"))
+_PASSING = ("origins", "history", "twins", "occurrence", "cures", "concerns")
+_STORED = tuple(name for name in Envelope.__slots__ if name not in _PASSING)
 
 
 def _datadog_id(identifier: str) -> str:
@@ -200,6 +204,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
             "rank": f"{phase}.{fact.revision:019d}",
             "order": phase * _PHASE + fact.revision // _MICROSECOND,
             "needs_opening": _without_opening(fact),
+            "occurrence": fact.occurrence,
         }
     suffix, rank = (f"-{fact.revision}", f"2.{fact.revision:09d}") if fact.revision else ("", "2")
     call |= {
@@ -207,6 +212,7 @@ def identity(fact: Fact | ChangeFailureByVersion) -> dict[str, Any]:
         "fact": fact.id,
         "rank": rank,
         "order": 2 * _PHASE + _PHASE // 2 + fact.revision,
+        "occurrence": fact.occurrence,
     }
     if fact.what == "deployment":
         return call | {"after": (fact.id,), "concerns": {"service": fact.service} if fact.service else {}}
@@ -227,6 +233,12 @@ def _twins(fact: ChangeFailure) -> dict[str, str]:
 
 _TOO_LATE = (
     "the opening of this incident is not in the ledger, and Incident Management takes the time of a call for the "
+    "beginning: it would be wrong"
+)
+
+
+OPENED_TOO_LATE = (
+    "its end came more than ten minutes before it, and Incident Management takes the time of a call for the "
     "beginning: it would be wrong"
 )
 

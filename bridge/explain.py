@@ -39,7 +39,7 @@ REASONS: Mapping[str, str] = {
     "internal": "the bridge failed on it",
     "unreadable": "this version of the bridge could not read it",
     "payload_invalid": "no truthful event could be made of the webhook",
-    "opening_unknown": "it ends an incident whose beginning was never received",
+    "opening_unknown": "the beginning of its incident was not received, or too late",
     "uncounted": "older ones, not counted by reason",
 }
 """Reasons of dead letters and attempts, in words."""
@@ -181,6 +181,8 @@ def told(line: Mapping[str, Any]) -> str:
         return READ_BACK[str(line.get("reason"))]
     if by == "redelivery" and state == "waiting":
         return "The sender delivered it again, so it goes out again"
+    if by == "opening" and state == "waiting":
+        return "Its opening came, so it goes out after it"
     if state == "waiting" and by:
         how = "translated again and redriven" if line.get("mode") == "retranslate" else "redriven"
         return f"{by}: {'edited and ' if line.get('edits') and line.get('mode') == 'as_sent' else ''}{how}"

@@ -18,6 +18,9 @@ next of that key can be taken. So order per key, waiting, and recovery from a ki
                                 since when Datadog has it (`delivered`, ms; `delayed` if after a 202), and Datadog's
                                 own id of what it made of it (`uuid`), and since when an incident may have been
                                 created without our knowing it (`creating`, ms); `service` of a deployment
+    dora:reopened:{fact} zset   ids of the failures that an incident was when it was opened again, by when (ms)
+    dora:homeless:{fact} hash   id -> what linking remembers of it, of statements about a failure that became dead
+                                letters for want of its opening
     dora:history:{name} string  number of the latest deployment of a sender's own history that was reported
     dora:deployments:{service} hash   id -> when, how long, what and where, for linking; see timeline.py
     dora:incidents:{service} zset     ids of incidents, by when they began (ms)
@@ -73,7 +76,7 @@ from redis.asyncio import Redis
 
 from bridge.configuration import Retention
 from bridge.env_guard import WithoutEnv
-from bridge.envelope import Envelope
+from bridge.envelope import OPENED_TOO_LATE, Envelope
 from bridge.intake import Delivery, Receipt
 from bridge.timeline import traces_of
 from bridge.twins import retold
@@ -218,7 +221,7 @@ def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
                 "origins": {one.id: dict(one.origins) for one in receipt.envelopes if one.origins},
             }
             raw = json.dumps(about, separators=(",", ":")).encode() + b"\n" + delivery.body
-        cures = "" if envelope.id == receipt.note_id else receipt.note_id
+        cures = envelope.cures or ("" if envelope.id == receipt.note_id else receipt.note_id)
         entries.append(Entry(envelope, raw, cures))
     return entries
 
@@ -302,6 +305,7 @@ class Ledger:
             int(keep.dead_letters_days * _DAY_S),
             int(keep.memory_days * _DAY_S),
             int(only_look),
+            OPENED_TOO_LATE,
         ]
         for entry in entries:
             envelope = entry.envelope
@@ -440,6 +444,29 @@ class Ledger:
     async def missing(self) -> int:
         """How many events Datadog took and does not have, of those that were looked for and are kept."""
         return int(await self._redis.zcard("dora:missing"))
+
+    # -- incidents that were opened again
+
+    async def reopened(self, first: str) -> dict[str, int]:
+        """Id -> when it began (ms), of each time the incident of this first failure was opened again."""
+        rows = await self._redis.zrange(f"dora:reopened:{first}", 0, -1, withscores=True)
+        return {id_.decode(): int(at) for id_, at in rows}
+
+    async def homeless(self, fact: str) -> list[Envelope]:
+        """The dead letters about this fact that became so for want of its opening."""
+        ids = await self._redis.hkeys(f"dora:homeless:{fact}")
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for id_ in ids:
+                pipe.zscore("dora:dead", id_)
+                pipe.get(b"dora:event:" + id_)
+            answers = await pipe.execute() if ids else []
+        kept = zip(answers[::2], answers[1::2], strict=True)
+        return [Envelope.from_json(json_) for dead, json_ in kept if dead is not None and json_]
+
+    async def ended(self, failure: str) -> int | None:
+        """When this failure ended (ms); None if the ledger does not know."""
+        last = await self._redis.hget(f"dora:incident:{failure}", "last")
+        return json.loads(last).get("end") if last else None
 
     # -- looking
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge import search
+from bridge import occurrences, search
 from bridge.dead_letters import DeadLetters, Return
 from bridge.edits import changes, edited
 from bridge.envelope import Envelope
@@ -252,6 +252,7 @@ class Redrive:
         """Receives the kept body again, with today's code, options and rules, as of the time it came in."""
         old = record.envelope
         receipt, about, body = self._received_again(record)
+        receipt = await occurrences.placed(receipt, self._ledger)
         place = old.raw or old.id
         said = await self._ledger.as_reported(receipt.envelopes)
         first = said[0]
@@ -281,7 +282,7 @@ class Redrive:
         sent: list[str] = []
         became: list[str] = []
         if others:
-            became, ring = await self._ledger.record([Entry(one) for one in others])
+            became, ring = await self._ledger.record([Entry(one, cures=one.cures) for one in others])
             sent = [one.id for one, word in zip(others, became, strict=True) if word in ("accepted", "redriven")]
             if ring:
                 await self._ring()

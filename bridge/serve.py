@@ -74,7 +74,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
 
-    public = listener(create_app(settings, commit.record, hear=heard.note, draining=stopping.is_set))
+    public = listener(
+        create_app(settings, commit.record, hear=heard.note, place=commit.place, draining=stopping.is_set)
+    )
     dead_letters = DeadLetters(redis, settings.configuration.retention)
     links = Links(redis, settings.configuration.retention)
     internal = listener(create_internal_app(settings, ledger, dead_letters, links, bell.ring, heard))

@@ -25,10 +25,10 @@ Ended = Literal["", "merged", "not_a_change"]
 class Trace:
     """One thing to remember, of the services it concerns."""
 
-    kind: Literal["deployment", "undeployed", "incident", "withdrawn", "label", "verdict"]
+    kind: Literal["deployment", "undeployed", "incident", "reopened", "withdrawn", "label", "verdict"]
     id: str
     at: int
-    """Milliseconds since the epoch: the end of a deployment, the start of an incident."""
+    """Milliseconds since the epoch: the end of a deployment, the start of an incident, also when it is opened again."""
     text: str
     service: str = ""
     """Of a deployment, also of one that was withdrawn; an incident says it in its text."""
@@ -207,7 +207,11 @@ def _of_incident(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[
     }
     text = _told(said)
     # a closing may lack start and services: then its opening, which is there already, has them
-    return (Trace("incident", envelope.datadog_id, (started_at or 0) // _MS, text),)
+    told = Trace("incident", envelope.datadog_id, (started_at or 0) // _MS, text)
+    occurrence = envelope.occurrence
+    if occurrence is None or not occurrence.names or started_at is None:
+        return (told,)
+    return (told, Trace("reopened", occurrence.first, started_at // _MS, envelope.datadog_id))
 
 
 def _told(said: Mapping[str, Any]) -> str:

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from bridge import occurrences
 from bridge.backfill.outlook import outlook
 from bridge.backfill.pace import Pace
 from bridge.backfill.progress import Progress
 from bridge.backfill.unit import Unit
-from bridge.envelope import Envelope
+from bridge.envelope import OPENED_TOO_LATE, Envelope
 from bridge.errors import SenderUnreadable
 from bridge.intake import Delivery, receive
 from bridge.ledger import Entry, Ledger, entries_of
@@ -34,7 +35,7 @@ class Filled:
         """Why it does not go out; empty if it does."""
         envelope = self.envelope
         if envelope.state == "waiting" and self.outcome in ("ignored", "dead_lettered"):
-            return envelope.needs_opening.partition(": ")[2]
+            return envelope.needs_opening.partition(": ")[2] or OPENED_TOO_LATE
         return envelope.reason
 
     @property
@@ -112,6 +113,7 @@ class Fill:
             rules=self._settings.configuration.rules,
             application_key=self._settings.application_key,
         )
+        receipt = await occurrences.placed(receipt, self._ledger)
         entries = await self._as_reported(
             [one for one in entries_of(receipt, delivery) if not _is_missed(one.envelope)]
         )

@@ -1,12 +1,12 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
--- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, '1' to look only, then for each entry the fields that
--- `record` takes, and what linking remembers of it: text of a deployment, the service, the rest as JSON; its twins (id
--- and other id of each deployment it names); how rules call what it names by another id (that and the id); its
--- sender's history, number and role in it; and the id of the note it cures.
+-- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, '1' to look only, why an opening came too late, then for each
+-- entry the fields that `record` takes, and what linking remembers of it: text of a deployment, the service, the rest as
+-- JSON; its twins (id and other id of each deployment it names); how rules call what it names by another id (that and
+-- the id); its sender's history, number and role in it; and the id of the dead letter it cures.
 -- Returns {otherwise, answers, 1 if a drain has to be asked for}. `otherwise` has position (from 0), id and other id of
 -- each deployment that was reported under the other id: if there is one, nothing is recorded, and the caller repeats
 -- the call with the entries retold. `answers` has one word per entry.
-local raw_ttl, events_ttl, dead_ttl, memory_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local raw_ttl, events_ttl, dead_ttl, memory_ttl, too_late = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local P = 'dora:'
 local now = clock_ms()
 local answers, wake = {}, false
@@ -57,6 +57,18 @@ local function queue(id, lane, key, order, received)
   wake = wake or redis.call('EXISTS', P .. 'lease:' .. lane) == 0
 end
 
+-- Incident Management takes the time of a call for the beginning: what ended so long before cannot be told truly.
+local TOO_LATE_MS = 600000
+
+local function ended_long_before(fact, key, received)
+  if string.sub(key, 1, 9) ~= 'incident:' then return false end
+  for _, id in ipairs(redis.call('HKEYS', P .. 'homeless:' .. fact)) do
+    local ended = redis.call('ZSCORE', P .. 'dead', id) and redis.call('ZSCORE', P .. 'settled', id)
+    if ended and received - ended > TOO_LATE_MS then return true end
+  end
+  return false
+end
+
 local function record(id, fact, rank, state, lane, key, order, json, opening, needs_opening, place, raw, received)
   if raw ~= '' then bodies[place], kept[place] = raw, nil end
   if state ~= 'waiting' then return note(id, state, json, received, place) end
@@ -75,6 +87,9 @@ local function record(id, fact, rank, state, lane, key, order, json, opening, ne
       redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
     end
     return note(id, ends, json, received, place, reason)
+  end
+  if not known and opening ~= '' and ended_long_before(fact, key, received) then
+    return note(id, 'dead_lettered', json, received, place, too_late)
   end
   redis.call('SET', P .. 'event:' .. id, json)
   redis.call('HSET', P .. 'fact:' .. fact, 'rank', rank)
@@ -129,6 +144,9 @@ local function remember(traces, is_sent, is_superseded)
       redis.call('HDEL', P .. 'deployments:' .. service, id)
       guard_env('deployment', id, false)
       services = {service}
+    elseif kind == 'reopened' then
+      redis.call('ZADD', P .. 'reopened:' .. id, 'NX', at, text)
+      redis.call('EXPIRE', P .. 'reopened:' .. id, memory_ttl)
     elseif kind == 'verdict' then
       redis.call('SET', P .. 'verdict:' .. id, text, 'EX', memory_ttl)
     else
@@ -160,7 +178,29 @@ local function remember(traces, is_sent, is_superseded)
   end
 end
 
-local FIRST, FIELDS = 6, 22
+-- What became a dead letter for want of an opening follows it as soon as it is there.
+local function bring_home(fact, lane, key)
+  local homeless = redis.call('HGETALL', P .. 'homeless:' .. fact)
+  if #homeless > 0 then redis.call('DEL', P .. 'homeless:' .. fact) end
+  for i = 1, #homeless, 2 do
+    local id, traces = homeless[i], homeless[i + 1]
+    local json = redis.call('ZSCORE', P .. 'dead', id) and redis.call('GET', P .. 'event:' .. id)
+    local statement = json and cjson.decode(json)
+    if statement and statement.key == key and statement.rank > redis.call('HGET', P .. 'fact:' .. fact, 'rank') then
+      local received = redis.call('ZSCORE', P .. 'settled', id) or now
+      redis.call('HSET', P .. 'fact:' .. fact, 'rank', statement.rank, 'said:' .. statement.rank, id)
+      redis.call('ZREM', P .. 'dead', id)
+      redis.call('ZREM', P .. 'settled', id)
+      redis.call('PERSIST', P .. 'event:' .. id)
+      tell(id, 'waiting', {by = 'opening'})
+      redis.call('PERSIST', P .. 'story:' .. id)
+      queue(id, lane, key, string.format('%.0f', statement.order), received)
+      if traces ~= '' then remember(traces, true, false) end
+    end
+  end
+end
+
+local FIRST, FIELDS = 7, 22
 
 -- Which deployments are known under the other id, or were said to have failed; see twins.py. Earlier ones of these
 -- entries count as recorded.
@@ -213,12 +253,20 @@ for i = FIRST, #ARGV, FIELDS do
     if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'superseded' or is_noted) then
       remember(traces, not is_noted, answer == 'superseded')
     end
+    if answer == 'dead_lettered' and ARGV[i + 9] ~= '' then
+      redis.call('HSET', P .. 'homeless:' .. ARGV[i + 1], ARGV[i], traces)
+      redis.call('EXPIRE', P .. 'homeless:' .. ARGV[i + 1], dead_ttl)
+    elseif answer == 'accepted' and ARGV[i + 8] ~= '' then
+      bring_home(ARGV[i + 1], ARGV[i + 4], ARGV[i + 5])
+    end
     if history ~= '' then latest[history] = math.max(latest[history] or number, number) end
   end
   answers[#answers + 1] = answer
   -- a body that could not be understood before, and now can be: the dead letter about it is done
   if cured ~= '' and redis.call('ZREM', P .. 'dead', cured) == 1 then
-    tell(cured, 'superseded', {by = 'redelivery', reason = 'understood when it was delivered again'})
+    local is_note = string.sub(cured, 1, 3) == 'in-'
+    tell(cured, 'superseded', is_note and {by = 'redelivery', reason = 'understood when it was delivered again'}
+        or {by = 'opening', reason = 'its opening is known now'})
     redis.call('EXPIRE', P .. 'story:' .. cured, events_ttl)
     redis.call('EXPIRE', P .. 'event:' .. cured, events_ttl)
   end

@@ -9,6 +9,9 @@ Bodies, behaviour, signatures: https://github.com/PagerDuty/developer-docs, docs
     incident.reopened           another failure opens, at `reopened_at`; what was resolved stays so
     incident.priority_updated   ignored; with an option, the open failure again with its new severity
     any other                   ignored
+
+Bodies of some years lack `reopened_at`, in any event. Then an incident was reopened when that occurred, and what is
+said of it is about the last time it was opened by then, as the ledger knows it (`occurrences.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bridge.dora import SEND_AS, Failure, SendAs, withdrawal
+from bridge.dora import SEND_AS, Failure, Occurrence, SendAs, withdrawal
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
 from bridge.payload import Found, Items, Object, Part, Stripped, TextOrNumber, Time, as_tags, fields_of
@@ -56,7 +59,7 @@ class Incident(Part):
     created_at: Time = None
     """Missing in bodies of 2021."""
     reopened_at: OptionalRfc3339 = None
-    """Once reopened, an incident carries it in all later events. Part of the id, so it must be readable."""
+    """Once reopened, an incident mostly carries it in all later events. Part of the id, so it must be readable."""
     service: Object[Reference] = Reference()
     teams: Items[Reference] = ()
     priority: Object[Reference] = Reference()
@@ -111,10 +114,7 @@ _MERGED = "it was merged into another incident, and not reported as a failure be
 def translate(webhook: Webhook, context: Context) -> Translation:
     """What one event says of its incident."""
     event, incident, options = webhook.event, webhook.event.data, context.options
-    if event.event_type == "incident.reopened" and incident.reopened_at is None:
-        raise PayloadInvalid("event.data.reopened_at is missing")
-
-    failure = _open_failure(incident, context)
+    failure = _open_failure(event, context)
     traits = _traits(incident, failure.env)
     # only an urgency that was left out does not count: a missing or new one does
     left_out = incident.urgency in {"high", "low"} - set(options.urgencies)
@@ -146,16 +146,20 @@ def translate(webhook: Webhook, context: Context) -> Translation:
     return Translation(facts=(failure,), traits=traits)
 
 
-def _open_failure(incident: Incident, context: Context) -> Failure:
-    """The failure as far as the incident itself tells; every event carries the whole incident."""
-    options, service_id = context.options, incident.service.id or ""
-    if incident.reopened_at is None:
-        identity, id_place = [incident.id], "event.data.id"
-        start = (incident.created_at, "event.data.created_at")
-    else:  # each occurrence is a failure of its own
-        identity = [incident.id, f"r{incident.reopened_at // SECOND}"]
-        id_place = "event.data.id, event.data.reopened_at"
-        start = (incident.reopened_at, "event.data.reopened_at")
+def _open_failure(event: Event, context: Context) -> Failure:
+    """The failure as far as its event itself tells; every event carries the whole incident."""
+    incident, options = event.data, context.options
+    service_id = incident.service.id or ""
+    identifier = fact_id("pagerduty-incident", incident.id, instance=options.instance)
+    id_place, start = "event.data.id", (incident.created_at, "event.data.created_at")
+    occurrence = None if event.event_type == "incident.triggered" else Occurrence(identifier, event.occurred_at)
+    again, place = incident.reopened_at, "event.data.reopened_at"
+    if again is None and event.event_type == "incident.reopened":
+        again, place = event.occurred_at, "event.occurred_at"
+    if again is not None:  # each time is a failure of its own
+        occurrence = Occurrence(identifier, again, names=True)
+        identifier = fact_id("pagerduty-incident", incident.id, f"r{again // SECOND}", instance=options.instance)
+        id_place, start = f"event.data.id, {place}", (again, place)
     mapped = options.services.get(service_id)
     named = (incident.service.summary,) if incident.service.summary else ()
     rank, rank_place = first(
@@ -163,7 +167,7 @@ def _open_failure(incident: Incident, context: Context) -> Failure:
         ({"high": "High", "low": "Low"}.get(incident.urgency or ""), "event.data.urgency"),
     )
     found: Found = {
-        "id": (fact_id("pagerduty-incident", *identity, instance=options.instance), id_place),
+        "id": (identifier, id_place),
         "started_at": start,
         "services": (mapped, "option services") if mapped else (named, "event.data.service.summary"),
         "team": (options.teams.get(service_id), "option teams"),
@@ -183,7 +187,7 @@ def _open_failure(incident: Incident, context: Context) -> Failure:
         pagerduty_service=incident.service.id,
         urgency=incident.urgency,
     )
-    return Failure(**fields_of(found), custom_tags=custom_tags, send_as=options.send_as)
+    return Failure(**fields_of(found), custom_tags=custom_tags, send_as=options.send_as, occurrence=occurrence)
 
 
 def _close(failure: Failure, event: Event, only_if_open: str) -> Failure:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from bridge import redis_url
 from bridge.call import call_of
+from bridge.dead_letters import DeadLetters
 from bridge.dora import ChangeFailure, Deployment, Fact, Failure, Git, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
@@ -588,3 +589,51 @@ async def test_a_rule_that_changes_the_number_of_services_reports_nothing_twice(
     two = deployed(2)
     of_several = replace(two, id=one_of_several(two.id, two.service), twin=two.id)
     assert await record(ledger, of_several, two) == ["accepted", "duplicate"]
+
+
+# -- what came before its opening
+
+
+def closed(number: int = 1, **fields: Any) -> Failure:
+    return failed(number, **{"finished_at": NOW + 60 * NS, **fields})
+
+
+async def test_what_lacks_its_opening_follows_when_that_comes(ledger: Ledger) -> None:
+    assert await record(ledger, closed(started_at=None)) == ["dead_lettered"]
+    assert await ledger.counts() == {"waiting": 0, "dead_letters": 1}
+    assert await record(ledger, failed()) == ["accepted"]
+    assert await ledger.counts() == {"waiting": 2, "dead_letters": 0}
+    assert [head.envelope.id for head in await drained(ledger)] == [f"{failed().id}~open", f"{failed().id}~closed"]
+    assert await record(ledger, closed(started_at=None), failed()) == ["duplicate", "duplicate"]
+    incident = json.loads(await redis_of(ledger).hget(f"dora:incident:{failed().id}", "last"))
+    assert incident["end"] == (NOW + 60 * NS) // 10**6, "linking knows when it ended"
+
+
+async def test_in_incident_management_only_within_ten_minutes(ledger: Ledger) -> None:
+    """It takes the time of a call for the beginning."""
+    opening, end = failed(send_as="incident"), closed(send_as="incident")
+    assert await record(ledger, end) == ["dead_lettered"]
+    long_after = NOW + 601 * NS
+    assert await record(ledger, opening, received_at=long_after) == ["dead_lettered"]
+    assert await record(ledger, opening, received_at=long_after) == ["dead_lettered"]
+    assert await ledger.counts() == {"waiting": 0, "dead_letters": 2}
+    dead = await ledger.find(f"{opening.id}~open")
+    assert dead is not None
+    assert "more than ten minutes" in dead.reason
+    assert await record(ledger, failed(2, send_as="incident"), received_at=long_after) == ["accepted"]
+
+
+async def test_within_ten_minutes_it_follows_in_incident_management(ledger: Ledger) -> None:
+    opening, end = failed(send_as="incident"), closed(send_as="incident")
+    await record(ledger, end)
+    assert await record(ledger, opening, received_at=NOW + 599 * NS) == ["accepted"]
+    assert await ledger.counts() == {"waiting": 2, "dead_letters": 0}
+
+
+async def test_what_a_person_discarded_stays_discarded(ledger: Ledger) -> None:
+    end = closed(started_at=None)
+    await record(ledger, end)
+    discarded = {"at": 1, "state": "discarded", "by": "me"}
+    assert await DeadLetters(redis_of(ledger)).conclude(f"{end.id}~closed", discarded)
+    assert await record(ledger, failed()) == ["accepted"]
+    assert [head.envelope.id for head in await drained(ledger)] == [f"{failed().id}~open"]
