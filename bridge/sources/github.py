@@ -7,6 +7,7 @@ Signature: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook
     workflow_run        completed with success     Deployment, if `deployments_from` lists it
     release             published                  Deployment, if `deployments_from` lists it
     issues              opened, labeled, closed    Failure, if `failures_from` lists it
+                        reopened                   another Failure, from then on
                         edited, labeled            the open failure again with its new title or severity, by options
                         labeled not-a-change       no deployment is to be blamed for it; unlabeled: one may be
     any other           ping, push, …              ignored
@@ -27,13 +28,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, StrictBool
 from pydantic_core import from_json
 
-from bridge.dora import NOT_A_CHANGE_TAG, SEND_AS, ChangeFailure, Deployment, Failure, Git, SendAs
+from bridge.dora import NOT_A_CHANGE_TAG, SEND_AS, ChangeFailure, Deployment, Failure, Git, Occurrence, SendAs
 from bridge.errors import PayloadInvalid
 from bridge.ids import fact_id
 from bridge.payload import Found, Items, Maybe, Object, Part, StrippedOrNumber, Text, Time, as_tags, fields_of
 from bridge.severity import severity
 from bridge.signatures import HmacSha256
 from bridge.source import API_URL, NOT_A_CHANGE, Context, Mark, Options, Source, Translation, first, nothing
+from bridge.times import SECOND
 
 # ---- what we read of the payloads, in GitHub's words
 
@@ -389,23 +391,34 @@ def _issues(event: IssuesEvent, context: Context) -> Translation:
     labels = tuple(label.name for label in issue.labels if label.name)
     is_renamed = event.action == "edited" and event.changes.title is not None
     is_marked = event.action in ("labeled", "unlabeled") and _is_no_change([event.label.name or ""])
-    if event.action not in ("opened", "labeled", "closed") and not is_renamed and not is_marked:
-        return nothing("only an issue that is opened, labeled or closed says something about a failure")
+    if event.action not in ("opened", "labeled", "closed", "reopened") and not is_renamed and not is_marked:
+        return nothing("only an issue that is opened, labeled, closed or reopened says something about a failure")
     if issue.pull_request is not None:
         return nothing("a pull request is no failure")
     if {label.casefold() for label in labels}.isdisjoint(map(str.casefold, context.options.incident_labels)):
         return nothing("the issue has none of the incident_labels of this endpoint")
 
-    closed_at = issue.closed_at  # also there if an issue is labeled that was closed before
+    # also there if an issue is labeled that was closed before
+    closed_at = None if event.action == "reopened" else issue.closed_at
     if event.action == "closed":
         closed_at, _ = _needed((closed_at, "issue.closed_at"))
+    identifier = _id(context, "issue", repository, f"{issue.id:012d}")
+    id_place, start = "repository.id, issue.id", (issue.created_at, "issue.created_at")
+    occurrence = None
+    if event.action == "reopened":  # each time is a failure of its own, and no other field says when it began
+        again, place = _needed((issue.updated_at, "issue.updated_at"))
+        occurrence = Occurrence(identifier, again, names=True)
+        identifier = _id(context, "issue", repository, f"{issue.id:012d}", f"r{again // SECOND}")
+        id_place, start = f"{id_place}, {place}", (again, place)
+    elif event.action != "opened" and (said_at := closed_at or issue.updated_at):
+        occurrence = Occurrence(identifier, said_at)
     environments = _labeled(labels, "env", "environment")
     environment = environments[0] if environments else None
     severities = [severity(label) or "" for label in labels if _SEVERITY.match(label)]
     root_cause = next(filter(_SHA.fullmatch, _lines(issue.body, "root cause")), None)
     found: Found = {
-        "id": (_id(context, "issue", repository, f"{issue.id:012d}"), "repository.id, issue.id"),
-        "started_at": _needed((issue.created_at, "issue.created_at")),
+        "id": (identifier, id_place),
+        "started_at": _needed(start),
         "finished_at": (closed_at, "issue.closed_at"),
         "services": _needed(
             (_labeled(labels, "service"), "issue.labels"),
@@ -417,12 +430,12 @@ def _issues(event: IssuesEvent, context: Context) -> Translation:
         "severity": (min(severities, default=None), "issue.labels"),
         "git": _git(root_cause, "issue.body", repository),
     }
-    # an issue may be reopened and closed again: the last closing counts
     failure = Failure(
         **fields_of(found),
         custom_tags=(NOT_A_CHANGE_TAG,) if _is_no_change(labels) else (),
         revision=closed_at or 0,
         send_as=context.options.send_as,
+        occurrence=occurrence,
     )
     traits = {
         "repository": repository.full_name,
