@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
@@ -50,7 +51,7 @@ def conclude(
         state, wait_s = ("dead_lettered", 0.0) if next_s is None else ("waiting", next_s)
     elif outcome.reason not in _NEVER_ITS_FAULT and age_s >= PATIENCE_S:
         state = "dead_lettered"
-    wait_ms = int(wait_s * 1000)
+    wait_ms = math.ceil(wait_s * 1000)
     line: dict[str, Any] = {
         "at": now_ms,
         "state": state,

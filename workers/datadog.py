@@ -73,6 +73,8 @@ class Outcome:
     """Seconds until there are new ones, of `X-RateLimit-Reset`; on 429 else of `Retry-After`."""
     uuid: str = ""
     """The id that Datadog gave to what was created."""
+    wait_s: float | None = None
+    """After how many seconds what was not sent may be, where that is known."""
 
 
 def build_request(

@@ -21,7 +21,6 @@ import httpx
 from redis.exceptions import RedisError
 
 from bridge import metrics, tracing
-from bridge.envelope import Envelope
 from bridge.incident_management import creates, is_incident, needs_uuid
 from bridge.ledger import FAMILIES, LEASE_MS, Head, Ledger, Settlement, family_of
 from bridge.logs import log
@@ -32,6 +31,7 @@ from workers.courier import Courier, NoLongerOurs
 from workers.datadog import Outcome, Reason, Verdict, judge
 from workers.destination import NOT_SENT, Destination, Report, Standing
 from workers.incidents import Incidents
+from workers.patience import untouchable_s
 
 WINDOW = 4
 """Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
@@ -41,8 +41,6 @@ GATHER_S = 0.004
 """How long outcomes gather while other requests are under way: one write for several costs less than one for each."""
 _MARGIN_S = 1.0
 """A lane is treated as lost so long before its lease can end."""
-DELAYED_S = 600.0
-"""How long after a 202 a deployment is left alone before a PATCH of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +262,11 @@ class Drain:
     async def _attempt(self, head: Head) -> Outcome:
         """Sends it, unless it has to wait for something else."""
         envelope = head.envelope
-        if await self._is_pending(envelope):
-            return Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING)
+        if envelope.after:
+            delivered = await self._ledger.delivered_at(envelope.after)
+            wait_s = untouchable_s(delivered, time.time_ns() // 1_000_000)
+            if wait_s != 0:
+                return Outcome(Verdict.ERRORED, Reason.DEPLOYMENT_PENDING, wait_s=wait_s)
         if needs_uuid(envelope) and not head.uuid:
             return Outcome(Verdict.ERRORED, Reason.INCIDENT_PENDING)
         if creates(envelope):
@@ -273,16 +274,6 @@ class Drain:
         request = self._build(head)
         answer = await self._courier.send(request, lambda: self._is_ours(head), repeatable=not is_incident(envelope))
         return judge(request.method, answer)
-
-    async def _is_pending(self, envelope: Envelope) -> bool:
-        """Whether it has to wait for the deployments it is about."""
-        if not envelope.after:
-            return False
-        now = time.time()
-        return any(
-            at is None or (delayed and now - at / 1000 < DELAYED_S)
-            for at, delayed in await self._ledger.delivered_at(envelope.after)
-        )
 
     async def _settle(self) -> None:
         """Tells the destination and the ledger what is done, and takes in hand what comes next of those keys."""

@@ -17,6 +17,7 @@ import pytest
 from system import System, deployment, unique
 
 from bridge.ids import one_of_several
+from bridge.ledger import lane_of
 
 pytestmark = pytest.mark.integration
 
@@ -378,3 +379,26 @@ def bridge(system: System, *arguments: str) -> str:
     done = subprocess.run(command, env=system.environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done
     return done.stdout.strip()
+
+
+async def test_after_a_202_the_mark_is_due_just_ten_minutes_after_it(system: System) -> None:
+    start(system, mode="auto")
+    system.script({"status": 202, "match": {"method": "POST"}})
+    culprit = await deployed(system, "b", NOW - 4000)
+    await system.until_drained()
+    await Incident(system, NOW - 3900).opens()
+    mark = f"{culprit}~verdict-1"
+    async with system.ledger() as ledger:
+        deadline = time.monotonic() + 30
+        while not (record := await ledger.find(mark)) or "due" not in (record.story or [{}])[-1]:
+            assert time.monotonic() < deadline, "it was not tried"
+            await asyncio.sleep(0.1)
+        [(delivered, delayed)] = await ledger.delivered_at([culprit])
+        assert delivered is not None
+        assert delayed
+        assert 0 <= record.story[-1]["due"] - (delivered + 600_000) < 5_000, "so long the try itself may take"
+        # ten minutes later
+        key = record.envelope.key
+        await ledger._redis.hset(f"dora:fact:{culprit}", "delivered", delivered - 600_000)
+        await ledger._redis.zadd(f"dora:lane:{lane_of(key)}", {key: 0}, xx=True)
+    await until_told(system, [(culprit, failed())])
