@@ -145,8 +145,8 @@ def _correcting(command: Callable[..., Any]) -> Callable[..., Any]:
 def delete(read_settings: ReadSettings, /, what: RecordKind, identifier: str, **how: Any) -> int:
     """Have Datadog delete a record that should not be there, a deployment sent by mistake say.
 
-    It stays away: a webhook about it that comes again, or late, is not sent any more. ID is Datadog's; that of an
-    incident is a UUID.
+    It stays away: a webhook about it that comes again, or late, is not sent any more. What is gone already is no
+    error. ID is Datadog's; that of an incident is a UUID.
     """
     from bridge.datadog_reads import checked_id
     from bridge.dora import Withdrawal
@@ -271,7 +271,8 @@ async def _corrected(settings: Settings, correction: Correction, how: _How) -> i
         if how.as_json:
             click.echo(json.dumps(whole))
         else:
-            click.echo(f"{identifier}: {state}" + (f" ({whole['detail']})" if whole.get("detail") else ""))
+            detail = explain.REASONS["gone"] if whole.get("reason") == "gone" else whole.get("detail")
+            click.echo(f"{identifier}: {state}" + (f" ({detail})" if detail else ""))
         if state == "waiting" and how.wait_s:  # somebody waited
             lacking = "" if await ledger.workers() else "no worker is alive (start `dora-bridge worker`); "
             click.echo(f"dora-bridge: {lacking}{whole.get('next')}: `dora-bridge events show {identifier}`", err=True)

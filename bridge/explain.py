@@ -35,6 +35,7 @@ REASONS: Mapping[str, str] = {
     "deployment_pending": "it waited for its deployment to be delivered",
     "incident_pending": "it waited for its incident to be created",
     "found": "the answer to its creation was lost, and it is in the list of incidents",
+    "gone": "Datadog does not have it: nothing is left to delete",
     "unnamed": "Datadog created the incident, but the answer with its id was cut",
     "internal": "the bridge failed on it",
     "unreadable": "this version of the bridge could not read it",
@@ -212,6 +213,8 @@ def _attempt(line: Mapping[str, Any], words: str) -> str:
         late += "; it is of the sample that is looked for in Datadog" if line.get("sampled") else ""
         if line.get("reason") == "found":
             return f"Datadog has it: {words}"
+        if line.get("reason") == "gone":
+            return f"{words} ({status}{took})"
         return f"Datadog took it{late} ({status}{took})"
     what = f"{words[:1].upper()}{words[1:]}" if words else "It failed"
     text = f"{what} ({status}{took})" if status else f"{what}{took}"
@@ -258,6 +261,8 @@ def _next(record: Record, destination: Mapping[str, str]) -> str:
         return "nothing is sent; with an application key it is looked for in Datadog until it is there"
     if state == "delivered" and record.reason == "missing":
         return "nothing by itself: ask Datadog's support for it, by its id"
+    if state == "delivered" and record.reason == "gone":
+        return "nothing: it is not in Datadog"
     if state == "delivered" and record.envelope.method == "DELETE":
         return "nothing: Datadog was told to delete it"
     return {

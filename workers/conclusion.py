@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 from typing import Any
 
 from bridge.envelope import adjusted
+from bridge.incident_management import is_incident
 from bridge.ledger import Head, Settlement
 from bridge.waiting_since import put_back_ms
 from workers.datadog import Outcome, Reason, Verdict
 from workers.destination import Standing
-from workers.patience import PATIENCE_S, next_try_s
+from workers.patience import NOT_FOUND_S, PATIENCE_S, next_try_s
 
 _NEVER_ITS_FAULT = (Reason.RATE_LIMITED, Reason.AUTH, Reason.REDIRECTED)
 _UNKNOWN = (Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.NETWORK)
@@ -35,12 +37,14 @@ def conclude(
     counted, and it is due as soon as it is open. `now_ms`: since the epoch; `jitter`: 0 to 1. `sample_percent`: of
     what Datadog took, how much is looked for in its lists.
     """
+    if _is_gone_already(head, outcome):
+        outcome = replace(outcome, verdict=Verdict.DELIVERED, reason=Reason.GONE)
     # a line that a redrive wrote has neither: patience starts anew
     tries, since = int(head.last.get("n", 0)), int(head.last.get("since", now_ms))
     age_s = (now_ms - since) / 1000
     state, wait_s = "waiting", 0.0
     blamed = standing.is_open and outcome.reason not in _NEVER_ITS_FAULT
-    if outcome.verdict is Verdict.DELIVERED or _is_gone_already(head, outcome):
+    if outcome.verdict is Verdict.DELIVERED:
         state = "delivered"
     elif outcome.verdict is Verdict.REJECTED:
         state = "dead_lettered"
@@ -74,10 +78,18 @@ def conclude(
 
 
 def _is_gone_already(head: Head, outcome: Outcome) -> bool:
-    """Whether a DELETE finds nothing right after one that was not answered: that one did it."""
-    return (
-        head.envelope.method == "DELETE" and outcome.reason is Reason.NOT_FOUND and head.last.get("reason") in _UNKNOWN
-    )
+    """Whether a DELETE finds nothing since there is nothing any more, and not since there is nothing yet.
+
+    So it is right after a DELETE that was not answered, and where an earlier one was asked for. An incident in Incident
+    Management has its UUID from the moment it is there: a person is told at once; a webhook may follow its creation so
+    closely that it is looked for a few times.
+    """
+    envelope, before = head.envelope, head.last.get("reason")
+    if envelope.method != "DELETE" or outcome.reason is not Reason.NOT_FOUND:
+        return False
+    was_deleted = envelope.rank != "2"
+    looked = bool(envelope.by) or (before == Reason.NOT_FOUND and int(head.last.get("n", 0)) >= len(NOT_FOUND_S))
+    return before in _UNKNOWN or was_deleted or (is_incident(envelope) and looked)
 
 
 def is_sampled(identifier: str, percent: float) -> bool:

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """Not sent: the incident that it changes, ends or withdraws has not been created."""
     FOUND = "found"
     """Not sent again: the incident is there, created by a call that was not answered."""
+    GONE = "gone"
+    """Datadog does not have what was to be deleted."""
     UNNAMED = "unnamed"
     """Datadog created the incident, but its answer was cut before the id: the list will have it."""
     INTERNAL = "internal"

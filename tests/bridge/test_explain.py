@@ -104,6 +104,11 @@ async def test_what_a_person_asked_for(ledger: Ledger, redis_server: PrivateRedi
             {"state": "delivered", "verdict": "delivered", "status": 200, "reason": "found"},
             "Datadog has it: the answer to its creation was lost, and it is in the list of incidents",
         ),
+        (
+            {"state": "delivered", "verdict": "delivered", "status": 404, "reason": "gone"},
+            "Datadog does not have it: nothing is left to delete (404)",
+        ),
+        ({"state": "waiting", "by": "opening"}, "Its opening came, so it goes out after it"),
         ({"state": "waiting", "by": "redelivery"}, "The sender delivered it again, so it goes out again"),
         ({"state": "waiting", "by": "ada", "mode": "as_sent"}, "ada: redriven"),
         ({"state": "waiting", "by": "ada", "mode": "as_sent", "edits": {"env": {}}}, "ada: edited and redriven"),

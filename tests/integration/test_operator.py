@@ -147,6 +147,10 @@ async def test_a_failure_and_an_incident_are_withdrawn(system: System) -> None:
         assert "Checkout is down" in datadog(system, "get", "incident", uuid).out
         assert taken(system, "delete", "incident", uuid) == f"{uuid}~withdrawn"
         assert (await client.get(f"/api/v2/incidents/{uuid}")).status_code == 404
+    again = datadog(system, "delete", "incident", uuid)
+    told = "delivered (Datadog does not have it: nothing is left to delete)"
+    assert (again.code, again.out) == (0, f"{uuid}~withdrawn-1: {told}\n")
+    assert "it is not in Datadog" in bridge(system, "events", "show", f"{uuid}~withdrawn-1").out
 
 
 async def test_what_datadog_refuses_and_does_not_know(system: System) -> None:
@@ -163,9 +167,10 @@ async def test_what_datadog_refuses_and_does_not_know(system: System) -> None:
     system.script({"status": 429, "headers": {"X-RateLimit-Reset": "1"}})
     assert datadog(system, "list", "deployments").err == "waits 1 s for Datadog\nnone\n"
 
-    # a made-up id: an incident that is not there is told again as long as patience lasts, not the operator's
-    uuid = "00000000-aaaa-4000-8000-000000000001"
-    unknown = datadog(system, "delete", "incident", uuid, "--timeout", "1.5")
-    assert (unknown.code, unknown.out) == (1, f"{uuid}~withdrawn: waiting (404: incident {uuid} not found)\n")
+    # a failure may not be there yet: it is told again as long as patience lasts, not the operator's
+    made_up = "sent-by-something-else"
+    system.script({"status": 404, "body": {"errors": ["not found"]}, "match": {"method": "DELETE"}})
+    unknown = datadog(system, "delete", "failure", made_up, "--timeout", "1.5")
+    assert (unknown.code, unknown.out) == (1, f"{made_up}~withdrawn: waiting (404: not found)\n")
     assert "Datadog does not know the record it is about (404" in unknown.err
     assert "it is tried again at" in unknown.err

@@ -71,6 +71,8 @@ GONE = Outcome(Verdict.ERRORED, Reason.NOT_FOUND, 404)
         (Withdrawal(record_id=FAILURE.id), "", "waiting"),  # it may not be there yet
         (Withdrawal(record_id=FAILURE.id), "rate_limited", "waiting"),
         (PATCH, "network", "waiting"),
+        (Withdrawal(record_id=FAILURE.id, revision=1), "", "delivered"),  # it was deleted before
+        (Withdrawal(record_id="i", what="incident"), "", "waiting"),
     ],
 )
 def test_what_a_delete_without_an_answer_deleted_is_not_there_any_more(fact: Fact, before: str, state: str) -> None:
@@ -78,6 +80,18 @@ def test_what_a_delete_without_an_answer_deleted_is_not_there_any_more(fact: Fac
     head = Head(0, envelope.key, envelope, {"reason": before, "n": 1}, {}, {})
     settlement = conclude(head, GONE, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5)
     assert settlement.state == state
+
+
+@pytest.mark.parametrize(
+    ("by", "tries", "state"), [("ada", 0, "delivered"), ("", 0, "waiting"), ("", 3, "waiting"), ("", 4, "delivered")]
+)
+def test_an_incident_that_is_not_there_is_gone(by: str, tries: int, state: str) -> None:
+    """At once for a person; a webhook may have come right after it was created."""
+    fact = Withdrawal(record_id="i", what="incident", uuid="a6250371")
+    envelope = Envelope(endpoint="e", source="s", by=by, received_at=10**18, **identity(fact))
+    head = Head(0, envelope.key, envelope, {"reason": "not_found", "n": tries} if tries else {}, {}, {})
+    settlement = conclude(head, GONE, standing=Standing(), took_ms=1.0, now_ms=10**12, jitter=0.5)
+    assert (settlement.state, settlement.line["reason"] == "gone") == (state, state == "delivered")
 
 
 def test_the_id_of_a_created_incident_is_kept() -> None:
