@@ -70,7 +70,8 @@ def list_(
 ) -> int:
     """List what Datadog has, newest first: deployments and failures of DORA, or incidents of Incident Management.
 
-    What was sent in the last seconds may not be listed yet.
+    Deployments and failures of the last seconds may not be listed yet. Nor are incidents, if you ask for some of them:
+    Datadog then searches, and finds what was created or changed just before only a while later.
     """
     from bridge import datadog_reads, search
 
@@ -87,6 +88,8 @@ def list_(
     if as_json:
         click.echo(json.dumps({what: rows}))
         return 0
+    if kind == "incident" and whole:
+        click.echo("searched: what was created or changed just before may be missing", err=True)
     for row in rows:
         click.echo(datadog_reads.line(kind, row))
     if not rows:

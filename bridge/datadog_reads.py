@@ -1,12 +1,13 @@
 """What Datadog has, as an operator asks for it: the newest deployments, failures or incidents, or one by its id.
 
 Sources: Datadog API reference, "Delivery Performance" (lists and single records of DORA), "Incidents" (search and get).
-Incidents are searched and not listed, since a list has neither a time nor an order that is documented; what was
-created in the last seconds may be missing in a search.
+The list of incidents has no time, order or query, so it is read from its new end. A query is a search, whose index lags
+behind: what was created just before is missing (recorded).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from bridge.datadog_calls import DatadogCalls, request
 from bridge.datadog_lists import list_request
 from bridge.datadog_records import services_of, time_of
 from bridge.errors import DatadogUnreadable, Invalid, Unknown
+from bridge.incident_list import PAGE, pages_since
+from bridge.incident_list import PATH as INCIDENTS
 from bridge.search import said
 from bridge.times import SECOND, to_rfc3339
 
@@ -33,7 +36,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I
 _PATHS: Mapping[RecordKind, str] = {
     "deployment": "/api/v2/dora/deployments",
     "failure": "/api/v2/dora/failures",
-    "incident": "/api/v2/incidents",
+    "incident": INCIDENTS,
 }
 _PERMISSIONS: Mapping[RecordKind, str] = {
     "deployment": "dora_metrics_read",
@@ -46,9 +49,6 @@ _FACETS: Mapping[RecordKind, tuple[str, str, str]] = {
     "failure": _OF_DORA,
     "incident": ("services", "Envs", "teams"),  # fields; Envs is one that an organisation adds for DORA (set-up guide)
 }
-_ANY_STATE = "state:(active OR stable OR resolved OR completed)"
-"""A search needs a query."""
-_PAGE = 100
 _PLAIN = re.compile(r"[\w.*-]+", re.ASCII)
 
 
@@ -95,7 +95,7 @@ class DatadogReads:
         A deployment is at its end, a failure at its start, an incident where it was created. Raises: DatadogUnreadable.
         """
         if kind == "incident":
-            return await self._incidents(since, until, query or _ANY_STATE, limit)
+            return await (self._found(since, until, query, limit) if query else self._listed(since, until, limit))
         asked = list_request(
             kind,
             since,
@@ -110,14 +110,30 @@ class DatadogReads:
         answer = self._good(kind, await self._calls.answer(asked, what=_list(kind), permission=_PERMISSIONS[kind]))
         return _rows(kind, _json(answer).get("data"))
 
-    async def _incidents(self, since: int, until: int, query: str, limit: int) -> Sequence[Row]:
+    async def _listed(self, since: int, until: int, limit: int) -> Sequence[Row]:
+        seen: dict[object, Row] = {}
+        pages = pages_since(since // 1_000_000, lambda _: False)
+        offset = next(pages)
+        with contextlib.suppress(StopIteration):
+            while True:
+                parameters: dict[str, str | int] = {"page[size]": PAGE, "page[offset]": offset}
+                answer = self._good("incident", await self._ask("incident", _PATHS["incident"], parameters))
+                rows = _rows("incident", _json(answer).get("data"))
+                seen |= {row.get("id"): row for row in rows}
+                offset = pages.send(rows)
+        created = {id_: time_of(row["attributes"].get("created")) or until for id_, row in seen.items()}
+        asked = [id_ for id_, at in created.items() if since <= at <= until]
+        asked.sort(key=created.__getitem__, reverse=True)
+        return [seen[id_] for id_ in asked[:limit]]
+
+    async def _found(self, since: int, until: int, query: str, limit: int) -> Sequence[Row]:
         found: list[Row] = []
         offset = 0
         while True:
             parameters: dict[str, str | int] = {
                 "query": query,
                 "sort": "-created",
-                "page[size]": _PAGE,
+                "page[size]": PAGE,
                 "page[offset]": offset,
             }
             answer = self._good("incident", await self._ask("incident", "/api/v2/incidents/search", parameters))
@@ -133,9 +149,9 @@ class DatadogReads:
                     found.append(row)
                 if len(found) >= limit:
                     return found
-            if len(hits) < _PAGE:
+            if len(hits) < PAGE:
                 return found
-            offset += _PAGE
+            offset += PAGE
 
     async def _ask(
         self, kind: RecordKind, path: str, parameters: Mapping[str, str | int] | None = None

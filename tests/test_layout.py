@@ -39,6 +39,7 @@ PURE = [
     "bridge.datadog_records",
     "bridge.rollbacks",
     "bridge.reconcile",
+    "bridge.incident_list",
     "bridge.incident_management",
     "bridge.call",
     "bridge.differences",

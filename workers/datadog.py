@@ -16,13 +16,12 @@ import httpx
 from bridge import __version__
 from bridge.call import Call, call_of
 from bridge.envelope import Envelope
+from bridge.incident_list import PAGE
 from bridge.incident_management import PATH as INCIDENTS
 from bridge.incident_management import is_incident
 
 LONGEST_WAIT_S = 15 * 60.0
 """A wait that Datadog asks for is honoured up to this, in case the header is absurd."""
-PAGE = 100
-"""What a page of the list of incidents holds at most (API reference, "Get a list of incidents")."""
 _ANSWER_KEPT = 2048
 
 

@@ -8,16 +8,15 @@ Datadog creates only after the list was read, from a call that it did not answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator
 
 import httpx
 
+from bridge.incident_list import Rows, pages_since
 from bridge.incident_management import is_marked
 from bridge.ledger import Head, Ledger
-from bridge.times import from_rfc3339
 from workers.courier import Courier
-from workers.datadog import PAGE, Outcome, Reason, Verdict, judge, judge_creation
+from workers.datadog import Outcome, Reason, Verdict, judge, judge_creation
 
 MOST_PAGES = 60
 """So many are read at most: an end of the list that keeps moving away must not keep a drain busy."""
@@ -26,8 +25,6 @@ _CLOCKS_MS = 24 * 3600 * 1000
 _MOST_BYTES = 16 * 1024 * 1024
 _REFUSED = (Reason.AUTH, Reason.REDIRECTED, Reason.RATE_LIMITED, Reason.INVALID)
 """Outcomes that say for sure that nothing was created."""
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 class Incidents:
@@ -94,47 +91,18 @@ def rows_of(answer: httpx.Response) -> Rows | None:
 def looked_through(datadog_id: str, since_ms: int) -> Generator[int, Rows, str]:
     """Asks for offsets of the list, is sent their rows, and gives back the UUID of the marked incident, or nothing.
 
-    The list has neither an order to choose nor a count. Recorded it was oldest first: then the last page is found by
-    doubling the offset and halving the gap, and pages are read from there back to what was created before `since_ms`
-    (since the epoch). Were it newest first, they are read from the start.
+    What was created before `since_ms` (since the epoch) need not be looked at.
     """
-    rows = yield 0
-    if (uuid := _marked(rows, datadog_id)) or len(rows) < PAGE:
-        return uuid
-    if _created_ms(rows[0]) > _created_ms(rows[-1]):
-        page = 1
-        while rows and _created_ms(rows[-1]) >= since_ms:
-            rows = yield page * PAGE
-            if uuid := _marked(rows, datadog_id):
-                return uuid
-            page += 1
-        return ""
-    last, beyond = 0, 1
-    while rows := (yield beyond * PAGE):
-        if uuid := _marked(rows, datadog_id):
-            return uuid
-        last, beyond = beyond, 2 * beyond
-    while beyond - last > 1:
-        middle = (last + beyond) // 2
-        if rows := (yield middle * PAGE):
-            last = middle
-        else:
-            beyond = middle
-    while last > 0:
-        rows = yield last * PAGE
-        if (uuid := _marked(rows, datadog_id)) or (rows and _created_ms(rows[0]) < since_ms):
-            return uuid
-        last -= 1
-    return ""
+    found = ""
+
+    def is_found(rows: Rows) -> bool:
+        nonlocal found
+        found = _marked(rows, datadog_id)
+        return bool(found)
+
+    yield from pages_since(since_ms, is_found)
+    return found
 
 
 def _marked(rows: Rows, datadog_id: str) -> str:
     return next((str(row["id"]) for row in rows if row.get("id") and is_marked(row, datadog_id)), "")
-
-
-def _created_ms(row: Mapping[str, Any]) -> int:
-    """When it was created; if that cannot be read, as if it were just now."""
-    try:
-        return from_rfc3339(row["attributes"]["created"]) // 1_000_000
-    except (LookupError, TypeError, ValueError):
-        return 2**53

@@ -114,6 +114,9 @@ async def test_incidents(datadog: Datadog) -> None:
     assert ids(await datadog.newest("incident", ago_s=-60)) == made[:0:-1]
     assert ids(await datadog.newest("incident", service="service-1")) == [made[1]]
     assert ids(await datadog.newest("incident", query="state:resolved")) == []
+    just_now = await datadog.post("incidents", {"title": "Down", "customer_impacted": False}, type="incidents")
+    assert ids(await datadog.newest("incident")) == [just_now, *made[::-1]]
+    assert ids(await datadog.newest("incident", query="state:active")) == made[::-1], "a search lags behind"
     row = await datadog.reads.get("incident", made[0])
     assert line("incident", row) == f"2026-11-18T11:06:40Z  {made[0]}  active UNKNOWN  Down 0"
 
@@ -124,6 +127,10 @@ async def test_incidents_of_several_pages(datadog: Datadog) -> None:
     datadog.now += 60
     assert sorted(ids(await datadog.newest("incident", limit=1000))) == sorted(made)
     assert len(await datadog.newest("incident", limit=101)) == 101
+    assert sorted(ids(await datadog.newest("incident", limit=1000, query="state:active"))) == sorted(made)
+    later = [await datadog.post("incidents", attributes, type="incidents") for _ in range(3)]
+    assert sorted(ids(await datadog.newest("incident", ago_s=-30))) == sorted(later)
+    assert set(later) == set(ids(await datadog.newest("incident", limit=3)))
 
 
 async def test_one_deployment(datadog: Datadog) -> None:

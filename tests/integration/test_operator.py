@@ -145,6 +145,9 @@ async def test_a_failure_and_an_incident_are_withdrawn(system: System) -> None:
         created = await client.post("/api/v2/incidents", json=incident)
         uuid = created.json()["data"]["id"]
         assert "Checkout is down" in datadog(system, "get", "incident", uuid).out
+        assert "Checkout is down" in datadog(system, "list", "incidents").out, "although it was created just now"
+        searched = datadog(system, "list", "incidents", "--query", "state:active")
+        assert searched.err == "searched: what was created or changed just before may be missing\nnone\n"
         assert taken(system, "delete", "incident", uuid) == f"{uuid}~withdrawn"
         assert (await client.get(f"/api/v2/incidents/{uuid}")).status_code == 404
     again = datadog(system, "delete", "incident", uuid)

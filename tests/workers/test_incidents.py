@@ -15,11 +15,12 @@ from bridge import redis_url
 from bridge.dora import Failure
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
+from bridge.incident_list import PAGE
 from bridge.ledger import LANES, Entry, Head, Ledger
 from bridge.sandbox import create_sandbox
 from bridge.times import to_rfc3339
 from workers.courier import Courier
-from workers.datadog import PAGE, Outcome, Reason, Verdict, build_request, incidents_request
+from workers.datadog import Outcome, Reason, Verdict, build_request, incidents_request
 from workers.incidents import MOST_PAGES, Incidents, looked_through, rows_of
 
 NS = 10**9
