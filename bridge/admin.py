@@ -123,7 +123,7 @@ class Admin:
         return JSONResponse({"id": identifier, "status": "discarded"})
 
     async def linked(self, request: Request) -> Response:
-        return JSONResponse(await link_review.listing(self.links, request.query_params))
+        return JSONResponse(await link_review.listing(self.links, self.ledger, request.query_params))
 
     async def apply_link(self, request: Request) -> Response:
         return JSONResponse({"status": "recorded", "links": await self.say_of_link(request, "apply")})
@@ -134,7 +134,7 @@ class Admin:
     async def say_of_link(self, request: Request, word: link_review.Word) -> list[dict[str, Any]]:
         """Records what whoever asks says to the links of an incident. Raises: Unknown, NotNow."""
         by, incident = request.state.who, request.path_params["incident"]
-        said = await link_review.say(self.links, incident, word, by=by)
+        said = await link_review.say(self.links, self.ledger, incident, word, by=by)
         log("admin.acted", who=by, what=f"{word} link", id=incident)
         return said
 

@@ -105,7 +105,7 @@ async def explained(
         since_ms=await dead_letters.is_dead(envelope.id),
         destination=(await ledger.destinations()).get(family_of_key(envelope.key), {}) if envelope.key else {},
     )
-    return whole if links is None else {**whole, **await link_review.about(links, envelope)}
+    return whole if links is None else {**whole, **await link_review.about(links, ledger, envelope)}
 
 
 def explanation(
@@ -309,7 +309,9 @@ def story(explained: Mapping[str, Any]) -> str:
         first, *more = link_review.lines(link, seen_from=explained["datadog_id"])
         lines += [f"  link       {first}", *(f"             {one}" for one in more)]
     if explained.get("verdict"):
-        lines.append(f"  verdict    Datadog was told: {link_review.verdict_said(explained['verdict'])}")
+        untold = (explained.get("mark") or {}).get("text")
+        said = link_review.verdict_said(explained["verdict"])
+        lines.append(f"  verdict    {said}. {untold}" if untold else f"  verdict    Datadog was told: {said}")
     lines.append(f"  next       {explained['next']}")
     if explained["siblings"]:
         lines.append(f"  see also   {', '.join(explained['siblings'])}")

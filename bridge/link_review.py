@@ -11,8 +11,10 @@ from typing import Any, Literal, get_args
 from bridge import search
 from bridge.envelope import Envelope
 from bridge.errors import Invalid, NotNow, Unknown
+from bridge.ledger import Ledger
 from bridge.linking import Status
 from bridge.links import Links
+from bridge.marks import marks, with_marks
 from bridge.times import to_rfc3339
 
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -21,7 +23,7 @@ _SIGNALS = ("~rollback", "~change-failure")
 """What a webhook says itself of a deployment is kept under the deployment's id and one of these."""
 
 
-async def listing(links: Links, parameters: Mapping[str, str]) -> dict[str, Any]:
+async def listing(links: Links, ledger: Ledger, parameters: Mapping[str, str]) -> dict[str, Any]:
     """One page of links, of the newest incidents first, by `status`, `limit` and `cursor`. Raises: Invalid."""
     for name in parameters:
         if name not in ("status", "limit", "cursor"):
@@ -32,10 +34,11 @@ async def listing(links: Links, parameters: Mapping[str, str]) -> dict[str, Any]
     before = search.place_of(parameters.get("cursor", ""))
     limit = search.rows_wanted(parameters.get("limit", ""))
     found, place = await links.listed(status=status, limit=limit, before=before)
-    return {"links": [as_json(one) for one in found], "next_cursor": search.cursor_of(place) if place else None}
+    rows = await with_marks(ledger, [as_json(one) for one in found])
+    return {"links": rows, "next_cursor": search.cursor_of(place) if place else None}
 
 
-async def of_incident(links: Links, incident: str) -> list[dict[str, Any]]:
+async def of_incident(links: Links, ledger: Ledger, incident: str) -> list[dict[str, Any]]:
     """What was decided about an incident, one for each of its services. Raises: Unknown; NotNow if nothing was."""
     decisions = await links.decisions([incident])
     if not decisions:
@@ -43,37 +46,42 @@ async def of_incident(links: Links, incident: str) -> list[dict[str, Any]]:
             raise Unknown(f"no incident {incident} is known")
         undecided = "nothing was decided about it: the worker does within a second, unless its linking is off"
         raise NotNow(f"{incident}: {undecided} (linking.mode, or linking of its endpoint)")
-    return [as_json(one) for one in decisions]
+    return await with_marks(ledger, [as_json(one) for one in decisions])
 
 
-async def say(links: Links, incident: str, word: Word, *, by: str) -> list[dict[str, Any]]:
+async def say(links: Links, ledger: Ledger, incident: str, word: Word, *, by: str) -> list[dict[str, Any]]:
     """Records what a person says to the links of an incident; the links as they stand before the worker looks.
 
     Raises: Unknown; NotNow if there is nothing to say it to.
     """
-    decisions = await of_incident(links, incident)
+    decisions = await of_incident(links, ledger, incident)
     if word == "apply" and not any(one["deployment"] for one in decisions):
         raise NotNow(f"{incident}: there is no deployment to mark: {'; '.join(decisions[0]['reasons'])}")
     await links.override(incident, word, by=by)
     return [{**one, "override": word} for one in decisions]
 
 
-async def about(links: Links, envelope: Envelope) -> dict[str, Any]:
+async def about(links: Links, ledger: Ledger, envelope: Envelope) -> dict[str, Any]:
     """What linking made of the fact of a statement.
 
     `links`: of an incident its own, of a deployment those that name it. `verdict`: what Datadog was told, or is being
-    told, of a deployment; None if nothing was.
+    told, of a deployment; None if nothing was. `mark`: how far that has come.
     """
     family, identifier = envelope.key.partition(":")[0], envelope.datadog_id
     if family in ("failure", "incident"):
-        return {"links": [as_json(one) for one in await links.decisions([identifier])], "verdict": None}
+        own = [as_json(one) for one in await links.decisions([identifier])]
+        return {"links": await with_marks(ledger, own), "verdict": None, "mark": None}
     if family not in ("deployment", "change"):
-        return {"links": [], "verdict": None}
+        return {"links": [], "verdict": None, "mark": None}
     services = envelope.services or [one for one in [envelope.concerns.get("service", "")] if one]
     found = await links.decisions([f"{identifier}{signal}" for signal in _SIGNALS])
     found += [one for one in await links.blaming(identifier, services) if one not in found]
     verdict = (await links.verdicts([identifier])).get(identifier)
-    return {"links": [as_json(one) for one in found], "verdict": _verdict(verdict) if verdict else None}
+    return {
+        "links": await with_marks(ledger, [as_json(one) for one in found]),
+        "verdict": _verdict(verdict) if verdict else None,
+        "mark": (await marks(ledger, [identifier])).get(identifier),
+    }
 
 
 def _verdict(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +104,8 @@ def as_json(link: Mapping[str, Any]) -> dict[str, Any]:
 def line(link: Mapping[str, Any]) -> str:
     """One line of a list."""
     at = f"{link['at'][:19]}Z" if link["at"] else "-"
-    return f"{at:20}  {link['status']:9}  {link['incident']}: {_deployment(link)} ({_why(link)})"
+    mark = f"; {link['mark']['text']}" if link["mark"] and link["mark"]["text"] else ""
+    return f"{at:20}  {link['status']:9}  {link['incident']}: {_deployment(link)} ({_why(link)}){mark}"
 
 
 def lines(link: Mapping[str, Any], *, seen_from: str = "") -> Sequence[str]:
@@ -106,6 +115,9 @@ def lines(link: Mapping[str, Any], *, seen_from: str = "") -> Sequence[str]:
     told = [f"{link['status']}{score}: {about_}{_deployment(link)}", *link["reasons"]]
     if link["remediation"]:
         told.append(f"remedied by {link['remediation']['id']} ({link['remediation']['type']})")
+    if link["mark"] and link["mark"]["text"]:
+        told.append(link["mark"]["text"])
+        told += [f"`dora-bridge dead-letters show {id_}` tells what to mend" for id_ in link["mark"]["mend"]]
     if waits(link):
         told.append(f"`dora-bridge links apply {link['incident']}` marks the deployment as failed")
     return told

@@ -42,12 +42,12 @@ def list_(read_settings: ReadSettings, /, status: str | None, limit: int, as_jso
     """List links, of the newest incidents first. `suggested` ones wait for a person."""
     from bridge import link_review
 
-    async def listed(links: Links, _: Ledger) -> dict[str, Any]:
+    async def listed(links: Links, ledger: Ledger) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         cursor: str | None = ""
         while cursor is not None and len(rows) < limit:
             asked = {"status": status or "", "limit": str(limit - len(rows)), "cursor": cursor}
-            page = await link_review.listing(links, asked)
+            page = await link_review.listing(links, ledger, asked)
             rows += page["links"]
             cursor = page["next_cursor"]
         return {"links": rows, "next_cursor": cursor}
@@ -71,7 +71,9 @@ def show(read_settings: ReadSettings, /, incident: str, as_json: bool) -> int:
     """Explain the links of one incident, by the id that Datadog has of it."""
     from bridge import link_review
 
-    found = asyncio.run(_with_links(read_settings(), lambda links, _: link_review.of_incident(links, incident)))
+    found = asyncio.run(
+        _with_links(read_settings(), lambda links, ledger: link_review.of_incident(links, ledger, incident))
+    )
     if as_json:
         click.echo(json.dumps({"links": found}))
         return 0
@@ -110,7 +112,7 @@ async def _say(links: Links, ledger: Ledger, incidents: Sequence[str], word: Wor
     failed, said = 0, []
     for incident in incidents:
         try:
-            said += await link_review.say(links, incident, word, by=at_terminal())
+            said += await link_review.say(links, ledger, incident, word, by=at_terminal())
         except AdminError as error:
             click.echo(f"dora-bridge: {error.detail}", err=True)
             failed = 1

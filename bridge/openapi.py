@@ -17,6 +17,11 @@ _TIME = {"type": "string", "format": "date-time"}
 _MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _FREE = {"type": "object", "additionalProperties": True}
 _MAYBE_FREE = {"type": ["object", "null"], "additionalProperties": True}
+_MARK = {
+    **_MAYBE_FREE,
+    "description": "How far telling Datadog has come: id and state of the statement, which deployments it waits_for, "
+    "the dead letters to mend, and a text, empty if Datadog was told",
+}
 
 
 def document() -> dict[str, Any]:
@@ -201,6 +206,7 @@ def _schemas() -> dict[str, Any]:
             **_MAYBE_FREE,
             "description": "What Datadog was told of a deployment: change_failure, remediation, and by whom",
         },
+        "mark": _MARK,
     }
     link = {
         "incident": _TEXT,
@@ -213,6 +219,7 @@ def _schemas() -> dict[str, Any]:
         "remediation": _MAYBE_FREE,
         "at": {**_MAYBE_TIME, "description": "When the incident began"},
         "override": {"enum": ["apply", "reject", None], "description": "What a person said"},
+        "mark": _MARK,
     }
     body = {
         "answer": _MAYBE_FREE,
@@ -275,7 +282,7 @@ def _schemas() -> dict[str, Any]:
             dry_run={"type": "boolean"},
         ),
         "Discarded": _object("id status", id=_TEXT, status=_TEXT),
-        "Link": _object("incident service status deployment env score reasons remediation at", **link),
+        "Link": _object("incident service status deployment env score reasons remediation at mark", **link),
         "Links": _list_of("links", "Link"),
         "LinkSaid": _object(
             "status links",

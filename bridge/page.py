@@ -306,7 +306,7 @@ class Page:
         done = _DONE.get(parameters.pop("done", ""))
         shown = parameters.pop("status", "suggested")
         status = {} if shown == "all" else {"status": shown}
-        listed = await link_review.listing(self._admin.links, {**parameters, **status})
+        listed = await link_review.listing(self._admin.links, self._admin.ledger, {**parameters, **status})
         next_cursor = listed["next_cursor"]
         return await self._render(
             request,

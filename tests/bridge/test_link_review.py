@@ -31,7 +31,7 @@ async def both(redis_server: PrivateRedis) -> AsyncIterator[tuple[Ledger, Links]
 )
 async def test_a_slip_lists_nothing(both: tuple[Ledger, Links], asked: dict[str, str], field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        await link_review.listing(both[1], asked)
+        await link_review.listing(both[1], both[0], asked)
     assert refused.value.field == field
 
 
@@ -40,8 +40,8 @@ async def test_pages_by_cursor(both: tuple[Ledger, Links]) -> None:
     await record(ledger, deployed(1))
     incidents = [await happened(ledger, number) for number in (1, 2, 3)]
     await look(links)
-    first = await link_review.listing(links, {"limit": "2"})
-    second = await link_review.listing(links, {"limit": "2", "cursor": first["next_cursor"]})
+    first = await link_review.listing(links, ledger, {"limit": "2"})
+    second = await link_review.listing(links, ledger, {"limit": "2", "cursor": first["next_cursor"]})
     assert [one["incident"] for one in first["links"] + second["links"]] == incidents
     assert second["next_cursor"] is None
 
@@ -49,14 +49,14 @@ async def test_pages_by_cursor(both: tuple[Ledger, Links]) -> None:
 async def test_nothing_is_said_to_what_is_not_there(both: tuple[Ledger, Links]) -> None:
     ledger, links = both
     with pytest.raises(Unknown):
-        await link_review.say(links, "pagerduty-incident-unknown", "apply", by="ada")
+        await link_review.say(links, ledger, "pagerduty-incident-unknown", "apply", by="ada")
     incident = await happened(ledger)
     with pytest.raises(NotNow, match=r"linking\.mode"):
-        await link_review.say(links, incident, "apply", by="ada")
+        await link_review.say(links, ledger, incident, "apply", by="ada")
     await look(links)
     with pytest.raises(NotNow, match="no deployment of the service"):
-        await link_review.say(links, incident, "apply", by="ada")
-    assert [one["override"] for one in await link_review.say(links, incident, "reject", by="ada")] == ["reject"]
+        await link_review.say(links, ledger, incident, "apply", by="ada")
+    assert [one["override"] for one in await link_review.say(links, ledger, incident, "reject", by="ada")] == ["reject"]
 
 
 async def test_a_deployment_shows_its_incidents_and_what_datadog_was_told(both: tuple[Ledger, Links]) -> None:
@@ -64,7 +64,7 @@ async def test_a_deployment_shows_its_incidents_and_what_datadog_was_told(both: 
     await record(ledger, deployed(1))
     incident = await happened(ledger)
     await look(links)
-    shown = await link_review.about(links, envelope(deployed(1)))
+    shown = await link_review.about(links, ledger, envelope(deployed(1)))
     assert [one["incident"] for one in shown["links"]] == [incident]
     assert shown["verdict"] is None
     fact = ChangeFailure(
@@ -78,10 +78,10 @@ async def test_a_deployment_shows_its_incidents_and_what_datadog_was_told(both: 
     await ledger_takes(ledger, fact)
     remedy = {"id": deployed(2).id, "type": "rollback"}
     for one in (deployed(1), fact):
-        shown = await link_review.about(links, envelope(one))
+        shown = await link_review.about(links, ledger, envelope(one))
         assert shown["verdict"] == {"change_failure": True, "remediation": remedy, "by": "pagerduty"}
     assert link_review.verdict_said(shown["verdict"]) == f"it failed, remedied by {deployed(2).id} (rollback)"
-    shown = await link_review.about(links, envelope(failed(1)))
+    shown = await link_review.about(links, ledger, envelope(failed(1)))
     assert [one["deployment"] for one in shown["links"]] == [DEPLOYMENT]
     assert shown["verdict"] is None
 
@@ -95,7 +95,7 @@ async def test_what_a_webhook_says_itself_is_shown_at_its_deployment(both: tuple
     await record(ledger, deployed(1))
     await ledger_takes(ledger, ChangeFailure(deployment_id=DEPLOYMENT, service="chekout", env="production", at=1))
     await look(links, mode="auto")
-    (link,) = (await link_review.about(links, envelope(deployed(1))))["links"]
+    (link,) = (await link_review.about(links, ledger, envelope(deployed(1))))["links"]
     assert (link["incident"], link["status"], link["score"]) == (f"{DEPLOYMENT}~change-failure", "applied", 1.0)
 
 
@@ -111,6 +111,7 @@ def link(**more: Any) -> dict[str, Any]:
         "remediation": None,
         "at": "2030-01-31T12:00:00Z",
         "override": None,
+        "mark": None,
     } | more
 
 

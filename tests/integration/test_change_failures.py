@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from system import System, deployment, unique
+from system import System, deployment, unique, until
 
 from bridge.ids import one_of_several
 from bridge.ledger import lane_of
@@ -402,3 +402,27 @@ async def test_after_a_202_the_mark_is_due_just_ten_minutes_after_it(system: Sys
         await ledger._redis.hset(f"dora:fact:{culprit}", "delivered", delivered - 600_000)
         await ledger._redis.zadd(f"dora:lane:{lane_of(key)}", {key: 0}, xx=True)
     await until_told(system, [(culprit, failed())])
+
+
+async def test_a_mark_whose_deployment_was_refused_says_what_to_mend(system: System) -> None:
+    start(system, mode="auto")
+    system.script({"status": 400, "body": {"errors": ["bad"]}, "match": {"method": "POST"}})
+    culprit = await deployed(system, "b", NOW - 4000)
+    await system.until_drained()
+    incident = Incident(system, NOW - 3900)
+    await incident.opens()
+    mends = f"{culprit}~verdict-1 waits until somebody mends {culprit}, which is a dead letter"
+    until(lambda: mends in bridge(system, "links", "list"), 30, "the link is shown as if Datadog had been told")
+    assert f"dora-bridge dead-letters show {culprit}" in bridge(system, "links", "show", incident.id)
+    assert await mark(system) == (f"{culprit}~verdict-1", [culprit])
+    bridge(system, "dead-letters", "redrive", culprit)
+    assert await mark(system) == (f"{culprit}~verdict-1", [])
+
+
+async def mark(system: System) -> tuple[str, list[str]]:
+    """Of the only link: the mark, and what has to be mended before it can go."""
+    headers = {"Authorization": "Bearer admin-token"}
+    async with httpx.AsyncClient(timeout=5) as client:
+        answer = await client.get(f"http://{system.internal}/admin/links?status=applied", headers=headers)
+    [link] = answer.json()["links"]
+    return link["mark"]["id"], link["mark"]["mend"]
