@@ -15,8 +15,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from bridge.commit import MOST_BYTES, MOST_ENTRIES, GroupCommit
-from bridge.envelope import Envelope
+from bridge.dora import Failure, Occurrence
+from bridge.envelope import Envelope, identity
 from bridge.errors import LedgerUnavailable
+from bridge.intake import Receipt
 from bridge.ledger import Entry
 
 
@@ -364,3 +366,24 @@ async def test_no_error_is_left_behind_for_the_log(caplog: pytest.LogCaptureFixt
         gc.collect()
         await turns()
     assert not caplog.records
+
+
+def about_an_incident() -> Receipt:
+    failure = Failure(id="pagerduty-incident-P1", started_at=1, finished_at=2, occurrence=Occurrence("P1", 2))
+    return Receipt([Envelope(endpoint="e", source="s", received_at=1, **identity(failure))], "in-1")
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("gone"), RedisError("OOM"), OSError("reset"), None])
+async def test_where_an_incident_belongs_cannot_be_found_without_redis(error: Exception | None) -> None:
+    class Lost(FakeLedger):
+        async def reopened(self, first: str) -> dict[str, int]:
+            if error is not None:
+                raise error
+            await asyncio.Event().wait()  # it hangs
+            raise AssertionError
+
+    commit = committer(Lost(), timeout_s=0.05)
+    with pytest.raises(LedgerUnavailable):
+        await commit.place(about_an_incident())
+    nothing_of_one = Receipt([entry.envelope for entry in entries("a")], "in-1")
+    assert await commit.place(nothing_of_one) is nothing_of_one
