@@ -40,15 +40,11 @@ async def all_workers_killed(system: System, lasts_s: float) -> None:
 
 async def redis_killed(system: System, lasts_s: float) -> None:
     """It comes back from its append-only file after two seconds."""
-    system.redis.kill()
-    await asyncio.sleep(2)
-    await asyncio.to_thread(system.redis.start)
+    await restarted(system, system.redis.kill, 2)
 
 
 async def redis_gone_for_long(system: System, lasts_s: float) -> None:
-    system.redis.kill()
-    await asyncio.sleep(lasts_s)
-    await asyncio.to_thread(system.redis.start)
+    await restarted(system, system.redis.kill, lasts_s)
 
 
 async def everything_killed(system: System, lasts_s: float) -> None:
@@ -60,23 +56,30 @@ async def everything_killed(system: System, lasts_s: float) -> None:
     system.start_worker("worker-1")
 
 
-async def _frozen(pid: int) -> None:
-    """Longer than a lease."""
+async def restarted(system: System, end: Callable[[], None], after_s: float) -> None:
+    """Ends Redis one way or the other, and starts it again after so many seconds, from its append-only file."""
+    await asyncio.to_thread(end)
+    await asyncio.sleep(after_s)
+    await asyncio.to_thread(system.redis.start)
+
+
+async def frozen(pid: int, lasts_s: float = 7) -> None:
+    """Stops a process, for longer than a lease if nothing else is said."""
     os.kill(pid, signal.SIGSTOP)
-    await asyncio.sleep(7)
+    await asyncio.sleep(lasts_s)
     os.kill(pid, signal.SIGCONT)
 
 
 async def worker_frozen(system: System, lasts_s: float) -> None:
-    await _frozen(system.processes["worker-1"].pid)
+    await frozen(system.processes["worker-1"].pid)
 
 
 async def web_frozen(system: System, lasts_s: float) -> None:
-    await _frozen(system.processes["web"].pid)
+    await frozen(system.processes["web"].pid)
 
 
 async def redis_frozen(system: System, lasts_s: float) -> None:
-    await _frozen(system.redis.pid)
+    await frozen(system.redis.pid)
 
 
 async def rolled_out(system: System, lasts_s: float) -> None:
@@ -99,14 +102,14 @@ async def disk_full(system: System, lasts_s: float) -> None:
 
 
 async def redis_refuses_writes(system: System, lasts_s: float) -> None:
-    async with _redis(system) as redis:
+    async with redis_of(system) as redis:
         await redis.config_set("min-replicas-to-write", 1)
         await asyncio.sleep(lasts_s)
         await redis.config_set("min-replicas-to-write", 0)
 
 
 async def memory_full(system: System, lasts_s: float) -> None:
-    async with _redis(system) as redis:
+    async with redis_of(system) as redis:
         await redis.config_set("maxmemory", 1)
         await asyncio.sleep(lasts_s)
         await redis.config_set("maxmemory", 0)
@@ -184,7 +187,8 @@ async def _scripted(system: System, lasts_s: float, step: Mapping[str, object]) 
 
 
 @contextlib.asynccontextmanager
-async def _redis(system: System) -> AsyncIterator[Redis]:
+async def redis_of(system: System) -> AsyncIterator[Redis]:
+    """A client of the system's Redis."""
     redis = Redis.from_url(system.redis.url)
     try:
         yield redis

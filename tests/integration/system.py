@@ -112,7 +112,7 @@ class System:
                 return httpx.get(url, timeout=1).status_code == 200
             return False
 
-        until(answers, 20, f"{url} does not answer; see {self.folder}")
+        until(answers, 60, f"{url} does not answer; see {self.folder}")
 
     def requests(self) -> list[dict[str, Any]]:
         """What the sandbox got."""
