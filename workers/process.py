@@ -318,11 +318,11 @@ def _work(settings: Settings) -> None:
     """Works until SIGTERM or SIGINT. RQ's worker gives up when Redis refuses a write (its disk is full, say) or is away
     for long, and then returns as if it had been asked to: another one begins, on the same connections to Datadog."""
     Process.current = process = Process(settings)
+    _heed_signals(process)  # before it says that it started: who hears that may ask it to end
     process.start()
     try:
         while not process.is_stopping:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: process.request_stop())
+            _heed_signals(process)  # RQ's worker before this one had its own handlers
             reason = "the RQ worker ended"
             try:
                 Worker(process, settings).work(with_scheduler=False, logging_level="WARNING")
@@ -333,3 +333,8 @@ def _work(settings: Settings) -> None:
                 time.sleep(AGAIN_S)
     finally:
         process.stop()
+
+
+def _heed_signals(process: Process) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: process.request_stop())

@@ -7,11 +7,12 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
 from redis.asyncio import Redis
-from system import System
+from system import System, until
 
 Fault = Callable[[System, float], Awaitable[None]]
 """Takes the system and how long (seconds) a lasting harm lasts. Two workers run, `worker-1` and `worker-2`."""
@@ -85,6 +86,8 @@ async def redis_frozen(system: System, lasts_s: float) -> None:
 async def rolled_out(system: System, lasts_s: float) -> None:
     """Every process is asked to end, and replaced, as in a roll-out."""
     for name in ("worker-1", "worker-2"):
+        # before, the signal ends it as it ends any program
+        await asyncio.to_thread(until, partial(system.has_started, name), 60, f"{name} does not start")
         assert await asyncio.to_thread(system.kill, name, signal.SIGTERM) == 0
         system.start_worker(name)
     assert await asyncio.to_thread(system.kill, "web", signal.SIGTERM) == 0

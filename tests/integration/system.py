@@ -63,9 +63,12 @@ class System:
             **{f"DORA_BRIDGE_SECRETS__{name.upper()}": SECRET.decode() for name in ENDPOINTS},
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logged: dict[str, int] = {}
+        """How long the log of each process was when it was started."""
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
+            self._logged[name] = log.tell()
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 env=self.environ,
@@ -86,6 +89,10 @@ class System:
 
     def start_worker(self, name: str = "worker") -> None:
         self.start(name, "-m", "workers")
+
+    def has_started(self, name: str) -> bool:
+        """Whether the web or worker process that was started last under this name said that it did."""
+        return b'"process.started"' in (self.folder / f"{name}.log").read_bytes()[self._logged[name] :]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Signals a process and waits for its end; its exit code."""
