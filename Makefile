@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test loss-matrix year lint types format alerts lock clean
+.PHONY: help demo test loss-matrix soak year lint types format alerts lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -23,6 +23,9 @@ test: $(VENV)/.dev ## all tests
 
 loss-matrix: $(VENV)/.dev ## kill and pull away every part under load; print what was lost (about 15 minutes)
 	$(RUN) tests/integration/loss_matrix.py $(ARGS)
+
+soak: $(VENV)/.dev ## mixed traffic, harm at random moments, and the account; MINUTES=5 SEED=1 (by default one of chance)
+	PYTHONPATH=tests:tests/integration $(RUN) -m soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 year: $(VENV)/.dev ## play a fictitious company's year against the bridge (some minutes); DAYS=365 SEED=1
 	YEAR_DAYS=$(or $(DAYS),365) YEAR_SEED=$(or $(SEED),1) $(RUN) -m pytest tests/integration/test_year.py $(ARGS)
