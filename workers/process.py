@@ -76,6 +76,7 @@ class Process:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=DRAINS, daemon=True)
         self._stopping = asyncio.Event()
+        self._is_asked_to_stop = False
         self._unsettled: list[Settlement] = []
         self._settling = asyncio.Lock()
         self._take_again_at = 0.0
@@ -104,11 +105,12 @@ class Process:
 
     def request_stop(self) -> None:
         """Lets a drain under way finish what is in flight and no more. Safe in a signal handler."""
+        self._is_asked_to_stop = True  # at once: the loop may take its time
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     @property
     def is_stopping(self) -> bool:
-        return self._stopping.is_set()
+        return self._is_asked_to_stop
 
     def stop(self) -> None:
         for one in self._rounds:
@@ -294,6 +296,12 @@ class Worker(SimpleWorker):
                 log_job_description=False,
             )
         self._process = process
+
+    def _install_signal_handlers(self) -> None:
+        """RQ does so after it greeted Redis, which takes seconds while that is away: who asked in between was heard by
+        the process alone, and this worker would work for ever."""
+        super()._install_signal_handlers()
+        self._stop_requested = self._stop_requested or self._process.is_stopping
 
     def request_stop(self, signum: int, frame: Any) -> None:
         self._process.request_stop()

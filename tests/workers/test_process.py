@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,12 +35,30 @@ def test_one_that_is_asked_to_end_as_soon_as_it_started_ends_well(number: int, m
 
     monkeypatch.setattr(process_, "Process", AskedToEnd)
     monkeypatch.setattr(process_, "Worker", lambda *_: pytest.fail("it takes up work"))
-    before = {
-        one: signal.signal(one, lambda *_: told.append("nobody heeds it")) for one in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
+    with _handled(lambda *_: told.append("nobody heeds it")):
         process_.run(read({"DD_API_KEY": "key"}))
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
     assert told == ["stopped"]
+
+
+def test_one_that_is_asked_to_end_while_rq_greets_redis_does_not_begin_to_work() -> None:
+    process = process_.Process(read({"DD_API_KEY": "key"}))
+    worker = process_.Worker.__new__(process_.Worker)
+    worker._process, worker._stop_requested = process, False
+    with _handled(lambda *_: None):
+        worker._install_signal_handlers()
+        assert not worker._stop_requested
+        process.request_stop()
+        worker._install_signal_handlers()
+    assert worker._stop_requested
+    process._loop.close()
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[..., None]) -> Iterator[None]:
+    """With this handler for the signals, and the ones of before when it is over."""
+    before = {one: signal.signal(one, handler) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, earlier in before.items():
+            signal.signal(one, earlier)
