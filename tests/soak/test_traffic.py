@@ -50,7 +50,7 @@ def test_there_are_deployments_of_several_services_and_incidents_of_every_fate(
     good = [states for posting, states in made if not posting.bad]
     assert any(len([one for one in states if one.startswith("gh-dep-")]) > 1 for states in good)
     every = set().union(*good)
-    for end in ("open", "closed", "withdrawn"):
+    for end in ("open", "closed"):
         assert any(one.rpartition("~")[2].startswith(end) for one in every), end
     assert any("-r1" in one and one.startswith("pagerduty-incident-") for one in every), "none is reopened"
     assert not any("change-failure" in one for one in every), "these wait for minutes"

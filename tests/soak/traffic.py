@@ -146,7 +146,7 @@ def statements(
         secret=1,
         now=now,
         rules=configuration.rules,
-        application_key=True,
+        application_key=False,
     )
     missed = {one.id for one in receipt.envelopes if one.is_catch_up}
     return tuple(one.id for one in receipt.envelopes if one.id not in missed), tuple(sorted(missed))
