@@ -22,7 +22,7 @@ from bridge.access import COOKIE, SESSION_S, Access
 from bridge.admin import create_internal_app
 from bridge.corrections import statement
 from bridge.dead_letters import DeadLetters
-from bridge.dora import Withdrawal
+from bridge.dora import ChangeFailure, Withdrawal
 from bridge.embedded_redis import PrivateRedis
 from bridge.ids import one_of_several
 from bridge.intake import Delivery
@@ -436,6 +436,21 @@ async def test_links_are_applied_by_a_form(inside: Inside) -> None:
     assert elsewhere.headers["location"] == "/admin/links?done=reject"
     assert (await browser.post("/admin/links/unknown/apply", data=form)).status_code == 404
     assert (await browser.get("/admin/links?status=nonsense")).status_code == 422
+
+
+async def test_the_page_says_what_to_mend_before_datadog_can_be_told(inside: Inside) -> None:
+    await refused(inside.ledger, deployed(1))
+    await happened(inside.ledger)
+    await look(Links(inside.redis), mode="auto")
+    await record(inside.ledger, ChangeFailure(deployment_id=DEPLOYMENT, service="chekout", env=None, revision=1))
+    browser = await _login(inside)
+    for path in ("/admin/links?status=applied", f"/admin/events/{DEPLOYMENT}"):
+        page = await browser.get(path)
+        assert "Datadog is not told yet" in page.text
+        assert f'Mend <a class="mono" href="/admin/events/{DEPLOYMENT}">{DEPLOYMENT}</a>' in page.text
+        assert "Datadog was told that" not in page.text
+    asked = {"status": "applied"}
+    _valid("/admin/links", "get", await inside.client.get("/admin/links", params=asked))
 
 
 async def test_what_senders_wrote_is_escaped(inside: Inside) -> None:
