@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +22,7 @@ from bridge.errors import BridgeError, LedgerUnavailable, SignatureMismatch, Sig
 from bridge.intake import Delivery, Receipt, receive, verify
 from bridge.ledger import Entry, entries_of
 from bridge.logs import log
+from bridge.probes import Check, always, passes, verbose
 from bridge.settings import Settings
 from bridge.source import Endpoint
 
@@ -235,15 +236,23 @@ def create_app(
     hear: Hear = _to_nobody,
     place: Place = _as_it_is,
     draining: Callable[[], bool] = lambda: False,
+    redis_failed: Callable[[], Awaitable[str]] = always,
 ) -> Starlette:
-    """The application of the public listener."""
+    """The application of the public listener. `redis_failed` says why Redis does not answer, empty if it does."""
 
     async def livez(request: Request) -> Response:
+        if "verbose" in request.query_params:
+            return PlainTextResponse(verbose("livez", [Check("ping")]))
         return JSONResponse({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
         """Ready as long as requests are answered, 503 for a dead Redis included: the answer is ours to give."""
-        return JSONResponse({"status": "draining"}, 503) if draining() else JSONResponse({"status": "ready"})
+        checks = [Check("shutdown", "draining" if draining() else "")]
+        status = 200 if passes(checks) else 503
+        if "verbose" in request.query_params:
+            redis = Check("redis", await redis_failed(), counted=False)
+            return PlainTextResponse(verbose("readyz", [*checks, redis]), status)
+        return JSONResponse({"status": "ready" if status == 200 else "draining"}, status)
 
     async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):

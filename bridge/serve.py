@@ -20,6 +20,7 @@ from bridge.last_heard import LastHeard
 from bridge.ledger import Ledger
 from bridge.links import Links
 from bridge.logs import log
+from bridge.probes import RedisAnswers
 from bridge.settings import Settings
 from bridge.wakeup import Doorbell
 
@@ -75,7 +76,14 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
 
     public = listener(
-        create_app(settings, commit.record, hear=heard.note, place=commit.place, draining=stopping.is_set)
+        create_app(
+            settings,
+            commit.record,
+            hear=heard.note,
+            place=commit.place,
+            draining=stopping.is_set,
+            redis_failed=RedisAnswers(redis.ping),
+        )
     )
     dead_letters = DeadLetters(redis, settings.configuration.retention)
     links = Links(redis, settings.configuration.retention)

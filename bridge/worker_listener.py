@@ -6,6 +6,7 @@ anew. What it looks at is the *beat*, which each process gives every few seconds
 
 from __future__ import annotations
 
+import json
 import socket
 import socketserver
 import threading
@@ -13,8 +14,11 @@ import time
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qsl
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from bridge.probes import Check, verbose
 
 BEAT_S = 5.0
 BEAT = "dora_bridge_heartbeat_timestamp_seconds"
@@ -23,17 +27,22 @@ DRAINS = "drains"
 _MISSED = 3
 
 
-def is_alive(registry: CollectorRegistry, now: float) -> bool:
+def beats(registry: CollectorRegistry, now: float) -> Check:
     """Whether the last beat, of several processes the oldest of their last ones, is younger than three intervals.
 
     `now`: seconds since the epoch.
     """
     beat = registry.get_sample_value(BEAT, {"thread": DRAINS})
-    return beat is not None and now - beat < _MISSED * BEAT_S
+    if beat is None:
+        return Check("loop", "has not begun")
+    return Check("loop", "" if now - beat < _MISSED * BEAT_S else f"stands still for {now - beat:.0f} s")
 
 
 class WorkerListener:
-    """Answers `GET /livez` and `GET /metrics` on HOST:PORT between enter and exit. Raises: OSError if it is in use."""
+    """Answers GET and HEAD of `/livez` and `/metrics` on HOST:PORT between enter and exit.
+
+    Raises: OSError if it is in use.
+    """
 
     def __init__(self, address: str, registry: CollectorRegistry) -> None:
         host, _, port = address.rpartition(":")
@@ -72,24 +81,45 @@ class _Handler(BaseHTTPRequestHandler):
     """For whoever connects and says nothing."""
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/livez":
-            if is_alive(self.server.registry, time.time()):
-                self._answer(200, "application/json", b'{"status":"alive"}')
-            else:
-                self._answer(503, "application/json", b'{"status":"stuck"}')
+            self._livez(is_verbose="verbose" in dict(parse_qsl(query, keep_blank_values=True)))
         elif path == "/metrics":
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
         else:
-            body = b'{"error":{"reason":"not_found","detail":"a worker answers /livez and /metrics"}}'
-            self._answer(404, "application/json", body)
+            self._refuse(404, "not_found", "a worker answers /livez and /metrics")
+
+    def do_HEAD(self) -> None:
+        """As GET; `_answer` leaves the body out."""
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self._refuse(405, "method_not_allowed", "a worker answers GET and HEAD")
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
+
+    def _livez(self, *, is_verbose: bool) -> None:
+        check = beats(self.server.registry, time.time())
+        status = 503 if check.failed else 200
+        if is_verbose:
+            self._answer(status, "text/plain; charset=utf-8", verbose("livez", [check]).encode())
+        else:
+            word = b"stuck" if check.failed else b"alive"
+            self._answer(status, "application/json", b'{"status":"%b"}' % word)
+
+    def _refuse(self, status: int, reason: str, detail: str) -> None:
+        body = json.dumps({"error": {"reason": reason, "detail": detail}}, separators=(",", ":")).encode()
+        self._answer(status, "application/json", body)
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response_only(status)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
+        if status == 405:
+            self.send_header("allow", "GET, HEAD")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes and probes are no news."""

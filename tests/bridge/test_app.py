@@ -527,6 +527,41 @@ async def test_not_ready_while_draining() -> None:
         assert answer.status_code == 202, "what still comes is still taken"
 
 
+async def test_verbose_probes() -> None:
+    draining, redis = [False], [""]
+
+    async def redis_failed() -> str:
+        return redis[0]
+
+    app = create_app(settings_of(), Ledger().record, draining=lambda: draining[0], redis_failed=redis_failed)
+    async with client_of(app) as client:
+
+        async def told(path: str) -> tuple[int, str]:
+            answer = await client.get(path)
+            assert answer.headers["content-type"].startswith("text/plain")
+            return answer.status_code, answer.text
+
+        assert await told("/livez?verbose") == (200, "[+]ping ok\nlivez check passed\n")
+        assert await told("/readyz?verbose") == (200, "[+]shutdown ok\n[+]redis ok\nreadyz check passed\n")
+        redis[0] = "ConnectionError"
+        status, text = await told("/readyz?verbose=1")
+        assert status == 200, "while Redis is away the 503 is ours to answer"
+        assert "[-]redis failed: ConnectionError; not counted\n" in text
+        draining[0] = True
+        status, text = await told("/readyz?verbose")
+        assert (status, text.splitlines()[0]) == (503, "[-]shutdown failed: draining")
+        assert text.endswith("readyz check failed\n")
+
+
+async def test_probes_ask_redis_only_where_it_is_told() -> None:
+    async def redis_failed() -> str:
+        raise AssertionError
+
+    async with client_of(create_app(settings_of(), Ledger().record, redis_failed=redis_failed)) as client:
+        for path in ("/livez", "/readyz", "/livez?verbose"):
+            assert (await client.get(path)).status_code == 200
+
+
 # -- 503 and 500
 
 

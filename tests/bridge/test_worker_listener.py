@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from bridge.worker_listener import BEAT, BEAT_S, DRAINS, WorkerListener, is_alive
+from bridge.worker_listener import BEAT, BEAT_S, DRAINS, WorkerListener, beats
 
 NOW = 1_800_000_000.0
 
@@ -32,26 +33,47 @@ def beaten(at: float | None) -> CollectorRegistry:
     ],
 )
 def test_alive_is_whoever_beat_within_three_intervals(beat: float | None, alive: bool) -> None:
-    assert is_alive(beaten(beat), NOW) is alive
+    assert (not beats(beaten(beat), NOW).failed) is alive
 
 
 def test_it_answers_probes_and_scrapes_and_nothing_else() -> None:
     registry = beaten(4_000_000_000)
     with WorkerListener("127.0.0.1:0", registry) as listener:
         base = f"http://127.0.0.1:{listener.port}"
-        assert httpx.get(f"{base}/livez?verbose").json() == {"status": "alive"}
+        assert httpx.get(f"{base}/livez").json() == {"status": "alive"}
+        verbose = httpx.get(f"{base}/livez?verbose")
+        assert (verbose.status_code, verbose.text) == (200, "[+]loop ok\nlivez check passed\n")
+        assert verbose.headers["content-type"].startswith("text/plain")
         metrics = httpx.get(f"{base}/metrics")
         assert metrics.headers["content-type"].startswith("text/plain")
         assert f'{BEAT}{{thread="drains"}} 4e+09' in metrics.text
         assert "server" not in metrics.headers
         for path in ("/", "/admin/", "/webhooks/github", "/readyz"):
             assert httpx.get(base + path).status_code == 404
-        assert httpx.post(f"{base}/livez").status_code == 501
+        for method in ("POST", "PUT", "DELETE"):
+            refused = httpx.request(method, f"{base}/livez")
+            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
         registry._names_to_collectors[BEAT].labels(DRAINS).set(0)  # type: ignore[attr-defined]
         stuck = httpx.get(f"{base}/livez")
         assert (stuck.status_code, stuck.json()) == (503, {"status": "stuck"})
+        assert httpx.head(f"{base}/livez").status_code == 503
+        told = httpx.get(f"{base}/livez?verbose").text
+        assert re.fullmatch(r"\[-\]loop failed: stands still for \d+ s\nlivez check failed\n", told)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{base}/livez")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/livez?verbose", "/metrics", "/admin/"])
+def test_head_is_get_without_a_body(path: str) -> None:
+    with WorkerListener("127.0.0.1:0", beaten(4_000_000_000)) as listener:
+        url = f"http://127.0.0.1:{listener.port}{path}"
+        got, head = httpx.get(url), httpx.head(url)
+        assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+        assert int(head.headers["content-length"]) == len(got.content) > 0
+        with socket.create_connection(("127.0.0.1", listener.port)) as raw:  # clients drop what must not be there
+            raw.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: raw.recv(4096), b""))
+        assert answer.endswith(b"\r\n\r\n")
 
 
 def test_who_connects_and_says_nothing_keeps_nobody_out() -> None:

@@ -211,6 +211,8 @@ async def test_a_hanging_redis_is_a_503_in_time_and_then_all_is_well(system: Sys
         assert {answer.status_code for answer in answers} == {503}
         assert all(answer.headers["retry-after"] for answer in answers)
         assert (await client.get(f"http://{system.public}/readyz")).status_code == 200
+        told = await client.get(f"http://{system.public}/readyz?verbose")
+        assert (told.status_code, told.text) == (200, "[+]shutdown ok\n[+]redis ok\nreadyz check passed\n")
     await post(system, deployment(unique()))
 
 
@@ -221,6 +223,8 @@ async def test_a_redis_that_is_gone_is_a_503_and_comes_back(system: System) -> N
     await asyncio.to_thread(system.redis.kill)
     async with httpx.AsyncClient(timeout=5) as client:
         assert (await system.post(client, "github", deployment(unique()), "deployment_status")).status_code == 503
+        told = await client.get(f"http://{system.public}/readyz?verbose")
+        assert (told.status_code, told.text.splitlines()[1]) == (200, "[-]redis failed: ConnectionError; not counted")
         await asyncio.to_thread(system.redis.start)
         identifier = await post(system, deployment(unique()))
     await system.until_drained()
