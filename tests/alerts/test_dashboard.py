@@ -53,12 +53,28 @@ def test_queries_ask_for_what_there_is(query: str) -> None:
     assert selections
     for name, matchers in selections:
         assert name in told, name
-        assert set(re.findall(r"(\w+)\s*[=!]", re.sub(r'"[^"]*"', "", matchers))) - {"job"} <= told[name]
-        assert 'job=~"$job"' in matchers
+        assert set(re.findall(r"(\w+)\s*[=!]", re.sub(r'"[^"]*"', "", matchers))) - {"namespace", "job"} <= told[name]
+        assert 'namespace=~"$namespace",job=~"$job"' in matchers
     for labels in re.findall(r"by \(([^)]*)\)", query):
         known = set().union(*(told[name] for name, _ in selections))
         assert {label.strip() for label in labels.split(",")} <= known
     assert set(re.findall(r"\[([^]]*)\]", query)) <= {"$__rate_interval", "$__range"}
+
+
+def test_one_installation_of_several_can_be_looked_at() -> None:
+    """By namespace, then by the jobs of that; in Compose, and on one machine, there is no namespace to ask for."""
+    variables = {one["name"]: one for one in BOARD["templating"]["list"]}
+    assert list(variables) == ["datasource", "namespace", "job"]
+    assert variables["namespace"]["allValue"] == ".*", "which fits series without the label too"
+    for name, query in {
+        "namespace": "label_values(dora_bridge_build_info, namespace)",
+        "job": 'label_values(dora_bridge_build_info{namespace=~"$namespace"}, job)',
+    }.items():
+        one = variables[name]
+        assert one["definition"] == one["query"]["query"] == query
+        assert one["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert one["includeAll"]
+        assert one["multi"]
 
 
 def test_every_metric_is_shown() -> None:

@@ -229,6 +229,35 @@ def test_a_rollout_of_the_bridge_loses_no_request() -> None:
     assert subprocess.run([sys.executable, *old["exec"]["command"][1:-1], "import time"], check=True).returncode == 0
 
 
+def test_what_else_is_done_at_the_end_of_a_pod_takes_no_sleep_away() -> None:
+    command = {"exec": {"command": ["true"]}}
+    sleep = {"sleep": {"seconds": 5}}
+    for own, expected in (
+        ({"postStart": command}, {"postStart": command, "preStop": sleep}),
+        ({"preStop": command}, {"preStop": command}),
+    ):
+        assert container(merged(MINIMAL, {"bridge": {"lifecycle": own}}), "bridge")["lifecycle"] == expected
+    assert "lifecycle" not in container(merged(MINIMAL, {"bridge": {"preStopSleepSeconds": 0}}), "bridge")
+    assert "terminationGracePeriodSeconds" not in notes(MINIMAL)
+    assert "leaves them 15" in notes(merged(MINIMAL, {"bridge": {"preStopSleepSeconds": 15}}))
+
+
+def test_pull_secrets_are_names_or_objects() -> None:
+    values = merged(shape("senders"), {"global": {"imagePullSecrets": ["one", {"name": "two"}]}})
+    found = pods(objects(values))
+    assert len(found) == 3
+    for spec in found.values():
+        assert spec["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+    assert "imagePullSecrets" in refusal(merged(MINIMAL, {"global": {"imagePullSecrets": [{"nam": "two"}]}}))
+
+
+def test_keys_of_secrets_are_never_optional() -> None:
+    """One that is spelled wrong holds up a roll-out; optional, it would be a sender whose secret nobody knows."""
+    for spec in pods(objects(shape("senders"))).values():
+        (volume,) = (one for one in spec["volumes"] if one["name"] == "secrets")
+        assert not [source for source in volume["projected"]["sources"] if source["secret"].get("optional")]
+
+
 def test_the_worker_gets_one_signal_and_the_time_it_needs() -> None:
     deployment = only(objects(MINIMAL), "Deployment", "dora-bridge-worker")["spec"]
     assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] == 60
@@ -342,6 +371,46 @@ def test_the_ledger_has_what_keda_counts() -> None:
 
 def test_keda_never_goes_to_zero() -> None:
     assert "minReplicaCount" in refusal(merged(shape("keda"), {"worker": {"keda": {"minReplicaCount": 0}}}))
+
+
+def test_keda_logs_in_as_the_bridge_does() -> None:
+    more = {
+        "redis": {
+            "tls": {"enabled": True, "existingSecret": "redis-tls", "certKey": "tls.crt", "keyKey": "tls.key"},
+            "sentinel": {"username": "watcher", "passwordSecret": {"name": "sentinels"}},
+        }
+    }
+    found = objects(merged(shape("keda-sentinel"), more))
+    (trigger,) = only(found, "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["sentinelUsername"] == "watcher"
+    assert trigger["metadata"]["enableTLS"] == "true"
+    assert trigger["authenticationRef"] == {"name": "dora-bridge-worker"}
+    secrets = only(found, "TriggerAuthentication")["spec"]["secretTargetRef"]
+    assert {one["parameter"]: (one["name"], one["key"]) for one in secrets} == {
+        "sentinelPassword": ("sentinels", "password"),
+        "ca": ("redis-tls", "ca.crt"),
+        "cert": ("redis-tls", "tls.crt"),
+        "key": ("redis-tls", "tls.key"),
+    }
+    for spec in pods(found).values():
+        volume = next(one for one in spec["volumes"] if one["name"] == "redis-tls")
+        assert {item["path"] for item in volume["secret"]["items"]} == {"ca.crt", "tls.crt", "tls.key"}
+
+
+def test_notes_say_what_keda_cannot_see() -> None:
+    assert "sentinel.passwordSecret" in notes(shape("keda-sentinel"))
+    told = notes(shape("keda"))
+    assert "never sees the URL" in told
+    assert "sentinel" not in told.partition("never sees the URL")[2].partition("\n\n")[0]
+    for other in ("minimal", "keda-prometheus"):
+        assert "KEDA" not in notes(shape(other))
+
+
+def test_keda_scales_up_as_it_is_told_too() -> None:
+    behavior = {"scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]}}
+    scaled = only(objects(merged(shape("keda"), {"worker": {"keda": {"behavior": behavior}}})), "ScaledObject")
+    told = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert told == {"scaleDown": {"stabilizationWindowSeconds": 300}, **behavior}
 
 
 # -- network
@@ -506,6 +575,12 @@ def test_helm_test_is_one_pod_with_everything_to_look_at() -> None:
     assert pod["spec"]["initContainers"][0]["command"][-1] == "http://dora-bridge.dora.svc:80/readyz"
     assert "DD_API_KEY_FILE" in {one["name"] for one in pod["spec"]["containers"][0]["env"]}
     assert not of_kind(objects(shape("quiet")), "Pod")
+    like_others = only(objects(shape("everything")), "Pod")["metadata"]
+    everything = shape("everything")
+    assert everything["global"]["podLabels"].items() <= like_others["labels"].items()
+    assert everything["global"]["podAnnotations"].items() <= like_others["annotations"].items()
+    assert like_others["annotations"]["helm.sh/hook"] == "test"
+    assert like_others["labels"]["app.kubernetes.io/component"] == "test"
     told = only(objects(shape("ingress")), "Pod")["spec"]["containers"][0]["args"]
     assert told == ["check", "--public-url=https://bridge.dora.example.com"]
 
@@ -554,6 +629,8 @@ def test_notes_tell_what_is_missing() -> None:
 
 # -- refusals
 
+INLINE = {"existingSecret": ""}
+
 
 @pytest.mark.parametrize(
     ("more", "named"),
@@ -573,6 +650,36 @@ def test_notes_tell_what_is_missing() -> None:
         (
             {"worker": {"keda": {"enabled": True, "minReplicaCount": 9}}, "redis": {"host": "redis"}},
             "worker.keda.maxReplicaCount",
+        ),
+        (
+            {"bridge": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
+            "bridge.resources.requests.cpu",
+        ),
+        (
+            {"worker": {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}},
+            "worker.autoscaling.targetCPUUtilizationPercentage",
+        ),
+        ({"bridge": {"preStopSleepSeconds": 30}}, "bridge.terminationGracePeriodSeconds to 25 s more"),
+        ({"redis": {"tls": {"existingSecret": "tls", "certKey": "tls.crt"}}}, "redis.tls.keyKey"),
+        ({"redis": {"tls": {"existingSecret": "tls", "keyKey": "tls.key"}}}, "redis.tls.certKey"),
+        ({"redis": {"tls": {"certKey": "tls.crt", "keyKey": "tls.key"}}}, "redis.tls.existingSecret"),
+        (
+            {"worker": {"keda": {"enabled": True}}, "redis": {"host": "r", **INLINE, "url": "rediss://:p@r:6379/0"}},
+            "redis.tls.enabled",
+        ),
+        (
+            {
+                "worker": {"keda": {"enabled": True}},
+                "redis": {"host": "r", **INLINE, "url": "redis+sentinel://r:26379/m/0?sentinel_password=p"},
+            },
+            "redis.sentinel.passwordSecret",
+        ),
+        (
+            {
+                "worker": {"keda": {"enabled": True}},
+                "redis": {"host": "r", **INLINE, "url": "rediss://r:6379/0?ssl_certfile=/c&ssl_keyfile=/k"},
+            },
+            "redis.tls.certKey",
         ),
         ({"config": None}, "config is null"),
         ({"worker": {"keda": {"enabled": True, "minReplicaCount": None}}}, "worker.keda.minReplicaCount is null"),

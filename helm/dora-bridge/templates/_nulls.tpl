@@ -9,7 +9,7 @@
   "bridge.pdb" "worker" "worker.pdb" "metrics" "metrics.service" "serviceAccount" "tests" -}}
 {{- include "dora-bridge.need" (dict "root" $ "paths" $needed) -}}
 {{- $maps := list "global" "global.env" "global.podAnnotations" "global.podLabels" "commonLabels" "commonAnnotations"
-  "bridgeYaml" "secrets.endpoints" "secrets.inline" "redis.tls" "redis.passwordSecret" "redis.sentinel"
+  "bridgeYaml" "secrets.endpoints" "secrets.inline" "redis.tls" "redis.passwordSecret" "redis.sentinel" "redis.sentinel.passwordSecret"
   "bridge.autoscaling" "bridge.env" "bridge.podAnnotations" "bridge.podLabels"
   "worker.autoscaling" "worker.keda" "worker.env" "worker.podAnnotations" "worker.podLabels"
   "ingress" "route" "metrics.serviceMonitor" "metrics.podMonitor" "metrics.prometheusRule" "metrics.grafanaDashboard"
@@ -20,7 +20,7 @@
 {{- range list "bridge.extraArgs" "worker.extraArgs" "metrics.prometheusRule.additionalGroups" -}}
 {{- include "dora-bridge.fill" (dict "root" $ "path" . "with" list) -}}
 {{- end -}}
-{{- range list "redis.url" "redis.host" -}}
+{{- range list "redis.url" "redis.host" "redis.tls.certKey" "redis.tls.keyKey" -}}
 {{- include "dora-bridge.fill" (dict "root" $ "path" . "with" "") -}}
 {{- end -}}
 {{- /* Of what is off by default, once it is on. */ -}}

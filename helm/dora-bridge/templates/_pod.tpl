@@ -58,7 +58,7 @@ volumeMounts:
     readOnly: true
   {{- end }}
   {{- if $root.Values.redis.tls.existingSecret }}
-  - name: redis-ca
+  - name: redis-tls
     mountPath: /etc/dora-bridge/redis
     readOnly: true
   {{- end }}
@@ -79,12 +79,18 @@ volumeMounts:
     name: {{ include "dora-bridge.fullname" $root }}-file
 {{- end }}
 {{- with $root.Values.redis.tls.existingSecret }}
-- name: redis-ca
+- name: redis-tls
   secret:
     secretName: {{ . }}
     items:
       - key: {{ $root.Values.redis.tls.caKey | quote }}
         path: ca.crt
+      {{- if $root.Values.redis.tls.certKey }}
+      - key: {{ $root.Values.redis.tls.certKey | quote }}
+        path: tls.crt
+      - key: {{ $root.Values.redis.tls.keyKey | quote }}
+        path: tls.key
+      {{- end }}
 {{- end }}
 {{- with .own.extraVolumes }}
 {{ toYaml . }}
@@ -101,7 +107,10 @@ automountServiceAccountToken: {{ $root.Values.serviceAccount.automount }}
 enableServiceLinks: false
 {{- with $global.imagePullSecrets }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  {{- /* a bare name is how charts of Bitnami have it, whose parents hand it on */}}
+  - name: {{ kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name") | quote }}
+  {{- end }}
 {{- end }}
 {{- with .own.podSecurityContext }}
 securityContext:

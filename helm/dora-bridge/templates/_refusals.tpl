@@ -49,6 +49,33 @@
 {{- if and .enabled (gt (.minReplicas | int) (.maxReplicas | int)) -}}
 {{- include "dora-bridge.refuse" (printf "set %s.autoscaling.maxReplicas to no less than minReplicas, which is %d" $component (.minReplicas | int)) -}}
 {{- end -}}
+{{- if and .enabled (not .metrics) -}}
+{{- if not .targetCPUUtilizationPercentage -}}
+{{- include "dora-bridge.refuse" (printf "set %s.autoscaling.targetCPUUtilizationPercentage, or metrics instead of the CPU" $component) -}}
+{{- end -}}
+{{- /* a limit alone is taken for the request */ -}}
+{{- $resources := (index $.Values $component).resources | default dict -}}
+{{- if not (or (dig "requests" "cpu" "" $resources) (dig "limits" "cpu" "" $resources)) -}}
+{{- include "dora-bridge.refuse" (printf "set %s.resources.requests.cpu: %s.autoscaling is by percent of it, and never scales without" $component $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.bridge -}}
+{{- $ownPreStop := get (.lifecycle | default dict) "preStop" -}}
+{{- if and (not $ownPreStop) (gt (.preStopSleepSeconds | int) 0) (ge (.preStopSleepSeconds | int) (.terminationGracePeriodSeconds | int)) -}}
+{{- include "dora-bridge.refuse" (printf "set bridge.terminationGracePeriodSeconds to 25 s more than bridge.preStopSleepSeconds, which is %d: a pod would be killed while it sleeps" (.preStopSleepSeconds | int)) -}}
+{{- end -}}
+{{- end -}}
+{{- with $redis.tls -}}
+{{- if and .certKey (not .keyKey) -}}
+{{- include "dora-bridge.refuse" "set redis.tls.keyKey too: a certificate of the client is nothing without its key" -}}
+{{- end -}}
+{{- if and .keyKey (not .certKey) -}}
+{{- include "dora-bridge.refuse" "set redis.tls.certKey too: a key of the client is nothing without its certificate" -}}
+{{- end -}}
+{{- if and .certKey (not .existingSecret) -}}
+{{- include "dora-bridge.refuse" "set redis.tls.existingSecret to the Secret with the keys redis.tls.caKey, certKey and keyKey" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.worker.keda -}}
@@ -62,6 +89,18 @@
 {{- end -}}
 {{- if not (or $redis.host $redis.sentinel.master) -}}
 {{- include "dora-bridge.refuse" "set redis.host (and port, username, database, passwordSecret), which KEDA counts the waiting events in; it cannot read redis.url" -}}
+{{- end -}}
+{{- /* What a URL in the values says and the parts do not; one in a Secret nobody sees here. */ -}}
+{{- if not $redis.existingSecret -}}
+{{- if and (contains "sentinel_password=" $redis.url) (not $redis.sentinel.passwordSecret.name) -}}
+{{- include "dora-bridge.refuse" "set redis.sentinel.passwordSecret: redis.url has a login of the sentinels, which KEDA cannot read there" -}}
+{{- end -}}
+{{- if and (contains "ssl_certfile=" $redis.url) (not $redis.tls.certKey) -}}
+{{- include "dora-bridge.refuse" "set redis.tls.certKey and keyKey: redis.url has a certificate of the client, which KEDA cannot read there" -}}
+{{- end -}}
+{{- if and (hasPrefix "rediss" $redis.url) (not $redis.tls.enabled) -}}
+{{- include "dora-bridge.refuse" "set redis.tls.enabled: redis.url is by TLS, and KEDA would ask without" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
