@@ -16,6 +16,7 @@ from typing import IO, Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from bridge.processes import ProcessesCollector
 from bridge.worker_listener import WorkerListener
 
 STOP_TIMEOUT_S = 30.0
@@ -87,10 +88,15 @@ def supervise(arguments: Sequence[str], count: int, listen: str | None = None) -
     child counts into files named after its number, so that one that is started again goes on counting.
     """
     stopping = False
+    running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
 
     def stop(*_: object) -> None:
         nonlocal stopping
         stopping = True
+
+    def pids() -> dict[str, int]:
+        """Of the supervisor, and of each child by its number."""
+        return {"supervisor": os.getpid()} | {str(number): child.pid for number, (child, _) in list(running.items())}
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, stop)
@@ -101,13 +107,14 @@ def supervise(arguments: Sequence[str], count: int, listen: str | None = None) -
             environ = {"PROMETHEUS_MULTIPROC_DIR": folder, "DORA_BRIDGE_WORKER_LISTEN": ""}
             all_of_them = CollectorRegistry()
             MultiProcessCollector(all_of_them, path=folder)
+            all_of_them.register(ProcessesCollector(pids))
             until_the_end.enter_context(WorkerListener(listen, all_of_them))
         children = until_the_end.enter_context(Children(environ))
 
         def started(number: int) -> tuple[subprocess.Popen[bytes], float]:
             return children.start(f"worker {number}", [*arguments, str(number)]), time.monotonic()
 
-        running = {number: started(number) for number in range(count)}
+        running |= {number: started(number) for number in range(count)}
         while not stopping:
             for number, (child, since) in list(running.items()):
                 code = child.poll()

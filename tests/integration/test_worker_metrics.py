@@ -61,6 +61,8 @@ async def test_counters_of_several_processes_are_added_up_and_outlive_one(system
     assert total(text, "dora_bridge_event_age_seconds_count") == 12
     assert total(text, "dora_bridge_build_info") == 1, "one for all of them"
     assert "pid=" not in text
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert set(re.findall(rf'^{name}{{process="(\w+)"}} ', text, re.MULTILINE)) == {"supervisor", "0", "1"}
 
     before = started(system)
     assert len(before) == 2
@@ -91,6 +93,7 @@ async def test_one_process_listens_itself(system: System) -> None:
     assert total(text, "dora_bridge_rate_limit_wait_seconds_total") > 0
     assert 'dora_bridge_rate_limit_remaining{endpoint="deployment"} 7.0' in text
     assert re.search(r'delivery_attempts_total{endpoint="deployment",status="429",verdict="errored"} [1-9]', text)
+    assert re.search(r"^process_resident_memory_bytes \d", text, re.MULTILINE), "of one process there is no label"
     # what is read from Redis is the web's to tell
     assert "dora_bridge_events_waiting" not in text
     seen = text_of(f"http://{system.internal}/metrics")
