@@ -19,6 +19,7 @@ from bridge.datadog_lists import DatadogLists
 from bridge.datadog_records import DatadogRecord, Kind
 from bridge.errors import ConfigurationError, Invalid
 from bridge.ledger import Ledger
+from bridge.proxies import DIRECT
 from bridge.reconcile import VERDICTS, Claim, Comparison, Finding, Place, Verdict, compare
 from bridge.settings import Settings
 from bridge.times import SECOND, to_rfc3339
@@ -227,7 +228,7 @@ async def reconcile(settings: Settings, asked: Asked) -> Coverage:
         bar.update(more, step)
 
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, mounts=DIRECT) as client:
             lists = DatadogLists(
                 client,
                 base_url=settings.datadog_url,

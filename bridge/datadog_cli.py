@@ -304,9 +304,10 @@ async def _reads(settings: Settings) -> AsyncIterator[DatadogReads]:
 
     from bridge.datadog_calls import TIMEOUT_S, DatadogCalls
     from bridge.datadog_reads import DatadogReads
+    from bridge.proxies import DIRECT
 
     keys = _keys(settings, "dora_metrics_read (incident_read for incidents)")
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, mounts=DIRECT) as client:
         yield DatadogReads(DatadogCalls(client, sleep=_wait), **keys)
 
 

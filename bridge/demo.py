@@ -116,7 +116,7 @@ def _all_ready(urls: list[str], children: Children, stopping: threading.Event) -
     waiting = list(urls)
     while waiting and time.monotonic() < deadline and not stopping.is_set() and not children.ended():
         try:
-            if httpx.get(waiting[0], timeout=1).status_code == 200:
+            if httpx.get(waiting[0], timeout=1, trust_env=False).status_code == 200:
                 waiting.pop(0)
                 continue
         except httpx.TransportError:
@@ -141,7 +141,7 @@ def _watch(datadog: str, sent: Mapping[str, str], stopping: threading.Event) -> 
     waiting = dict(sent)
     deadline = time.monotonic() + ARRIVAL_TIMEOUT_S
     while waiting and time.monotonic() < deadline and not stopping.is_set():
-        for request in httpx.get(f"{datadog}/sandbox/requests", timeout=5).json():
+        for request in httpx.get(f"{datadog}/sandbox/requests", timeout=5, trust_env=False).json():
             attributes = _attributes(request)
             if attributes.get("id") in waiting and request["status"] in (200, 202):
                 name = waiting.pop(attributes["id"])

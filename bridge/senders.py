@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
+from bridge.proxies import DIRECT
 from bridge.samples import samples
 from bridge.source import Endpoint
 
@@ -21,7 +22,8 @@ def post(url: str, endpoint: Endpoint, body: bytes, *, kind: str | None, secret:
     headers = signed(endpoint, body, kind=kind, secret=secret)
     # as bytes, since httpx takes text for ASCII
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    return httpx.post(url, content=body, headers=encoded, timeout=10)
+    with httpx.Client(timeout=10, mounts=DIRECT) as client:
+        return client.post(url, content=body, headers=encoded)
 
 
 def post_samples(

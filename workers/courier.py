@@ -29,17 +29,27 @@ class NoLongerOurs(Exception):
     """Another process may be sending this event: the lease of its lane has run out."""
 
 
-def _one_connection() -> Callable[[], httpx.AsyncBaseTransport]:
+def _one_connection(proxy: str | None) -> Callable[[], httpx.AsyncBaseTransport]:
     context = ssl.create_default_context()
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
-    return lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=True)
+    return lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=True, proxy=proxy)
 
 
 class Courier:
-    """Must be used within one event loop. `transport` makes each of the connections."""
+    """Must be used within one event loop. `transport` makes each of the connections.
 
-    def __init__(self, concurrency: int, transport: Callable[[], httpx.AsyncBaseTransport] | None = None) -> None:
-        make = transport or _one_connection()
+    `proxy` is the URL of the one on the way, if there is one: a bare transport, other than a client of httpx, looks
+    for none in the environment.
+    """
+
+    def __init__(
+        self,
+        concurrency: int,
+        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        *,
+        proxy: str | None = None,
+    ) -> None:
+        make = transport or _one_connection(proxy)
         self._idle = [make() for _ in range(concurrency)]
         self._free = asyncio.Semaphore(concurrency)
 

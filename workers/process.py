@@ -33,6 +33,7 @@ from bridge.errors import ConfigurationError
 from bridge.ledger import FAMILIES, Head, Ledger, Settlement
 from bridge.links import Links
 from bridge.logs import log
+from bridge.proxies import proxy_for
 from bridge.settings import Settings
 from bridge.wakeup import DRAIN, QUEUE, Doorbell
 from bridge.worker_listener import BEAT_S, DRAINS, WorkerListener
@@ -70,6 +71,7 @@ class Process:
             raise ConfigurationError("DD_API_KEY: the worker needs Datadog's API key")
         settings.check_application_key()
         self._settings = settings
+        self._proxy = proxy_for(settings.datadog_url)
         self._tried_keys: tuple[str | None, str | None] | None = None
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._alive = 1
@@ -147,8 +149,8 @@ class Process:
             endpoints=self._settings.endpoints,
             application_key=can_patch,
         )
-        self._courier = Courier(environment.concurrency)
-        self._looker = Courier(1)
+        self._courier = Courier(environment.concurrency, proxy=self._proxy)
+        self._looker = Courier(1, proxy=self._proxy)
         self._redelivery = Redelivery(redis, self._settings)
         self._readback = None
         if self._settings.application_key:

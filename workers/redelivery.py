@@ -29,6 +29,7 @@ from bridge.backfill.pace import Pace
 from bridge.backfill.vendor_api import GITHUB, TIMEOUT_S, VendorApi
 from bridge.errors import SenderUnreadable
 from bridge.logs import log
+from bridge.proxies import DIRECT
 from bridge.settings import Settings
 from bridge.times import SECOND, to_rfc3339
 
@@ -77,7 +78,7 @@ class Redelivery:
             return
         whole = await self._redis.set("dora:redelivery:all", "1", nx=True, ex=RECENT_S) or self._is_first
         self._is_first = False
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, transport=self._transport) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, transport=self._transport, mounts=DIRECT) as client:
             for (endpoint, base_url, hook), events in self._hooks.items():
                 api = VendorApi(
                     GITHUB,

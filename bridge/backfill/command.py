@@ -24,6 +24,7 @@ from bridge.dead_letters import DeadLetters
 from bridge.desk import at_terminal, progress_bar
 from bridge.errors import ConfigurationError, SenderUnreadable
 from bridge.ledger import Ledger
+from bridge.proxies import DIRECT
 from bridge.settings import Settings
 from bridge.source import Endpoint
 from bridge.times import to_rfc3339
@@ -102,7 +103,7 @@ async def _api(order: Order, vendor: Vendor, base_url: str) -> AsyncIterator[Ven
     token = order.settings.sender_tokens.get(order.endpoint.source.name)
     if token is None:
         raise ConfigurationError(f"{vendor.token_setting}: set a token for the API of {vendor.name} ({vendor.rights})")
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, mounts=DIRECT) as client:
         yield VendorApi(
             vendor,
             client,

@@ -25,6 +25,7 @@ from bridge.check.web_process import web_process
 from bridge.dead_letters import DeadLetters
 from bridge.last_heard import LastHeard
 from bridge.ledger import Ledger
+from bridge.proxies import DIRECT
 from bridge.settings import Settings
 
 _TIMEOUT_S = 10.0
@@ -44,7 +45,7 @@ async def findings(
     that; a source without a webhook for `silent_days` is told of.
     """
     found = configured(settings, environ)
-    async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S, mounts=DIRECT) as client:
         found += await datadog_keys(settings, client)
         found += await github_registration(settings, client, public_url)
         found += await pagerduty_registration(settings, client, public_url)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import httpx
 
 from bridge.check.finding import Finding
+from bridge.proxies import is_loopback
 from bridge.settings import Settings
 
 _NOBODY = (502, 503, 504)
@@ -21,7 +20,7 @@ async def web_process(settings: Settings, client: httpx.AsyncClient, public_url:
     listen = settings.environment.listen
     if public_url:
         address, mend = public_url.rstrip("/"), "dora-bridge serve, --public-url"
-    elif _is_loopback(listen):
+    elif is_loopback(listen.rpartition(":")[0]):
         address, mend = f"http://{listen}", "DORA_BRIDGE_LISTEN; --public-url asks elsewhere"
     else:
         return []
@@ -37,11 +36,3 @@ async def web_process(settings: Settings, client: httpx.AsyncClient, public_url:
         said = f"{address} answers {status} to GET /livez: something else may be listening there"
         return [Finding("warning", "web", f"{said} ({mend})")]
     return [Finding("ok", "web", f"a web process answers at {address}")]
-
-
-def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
