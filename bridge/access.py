@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 COOKIE = "dora_bridge_session"
@@ -47,7 +47,7 @@ class Access:
     def who(self, presented: bytes) -> str | None:
         """The name of the token that was presented, in constant time over all of them; None if it is none."""
         found = None
-        for name, token, whole in self._named():
+        for name, token, whole in named(self._tokens()):
             same = hmac.compare_digest(token, presented) | hmac.compare_digest(whole, presented)
             if same and found is None:
                 found = name
@@ -59,7 +59,7 @@ class Access:
         start = f"{expires}.{secrets.token_urlsafe(16)}"
         token = next(
             token
-            for _, token, whole in self._named()
+            for _, token, whole in named(self._tokens())
             if hmac.compare_digest(token, presented) or hmac.compare_digest(whole, presented)
         )
         return f"{start}.{_sign(token, f'session {start}')}"
@@ -73,7 +73,7 @@ class Access:
         if not signature.isascii():
             return None
         found = None
-        for name, token, _ in self._named():
+        for name, token, _ in named(self._tokens()):
             if hmac.compare_digest(_sign(token, f"session {start}"), signature) and found is None:
                 found = Session(name, _sign(token, f"form {start}"))
         return found
@@ -92,13 +92,14 @@ class Access:
         since = self._clock() - _WITHIN_S
         return {guess: moment for guess, moment in self._failures.get(address, {}).items() if moment > since}
 
-    def _named(self) -> list[tuple[str, bytes, bytes]]:
-        """Name, token and how it was written, of each."""
-        named = []
-        for number, whole in enumerate(self._tokens(), start=1):
-            match = _NAMED.fullmatch(whole)
-            named.append((match[1].decode(), match[2], whole) if match else (f"token {number}", whole, whole))
-        return named
+
+def named(tokens: Sequence[bytes]) -> list[tuple[str, bytes, bytes]]:
+    """Name, token and how it was written, of each."""
+    found = []
+    for number, whole in enumerate(tokens, start=1):
+        match = _NAMED.fullmatch(whole)
+        found.append((match[1].decode(), match[2], whole) if match else (f"token {number}", whole, whole))
+    return found
 
 
 def bearer(headers: Mapping[str, str]) -> bytes | None:

@@ -10,7 +10,7 @@ values of a payload.
     admin.logged_in  admin.refused  admin.acted  admin.failed
     destination.held  destination.parked  destination.open
     process.started  process.stopping  process.stopped  process.without_endpoints
-    keys.changed
+    keys.changed  secrets.empty
     drain.lane_lost  redis.unavailable  process.round_failed
     readback.verified  readback.missing  readback.unclear
     redelivery.gap  redelivery.asked  redelivery.failed

@@ -6,6 +6,7 @@ Nothing else reads the environment. Names are those of the README's table; a tes
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from bridge import configuration, redis_url
 from bridge.configuration import Configuration
 from bridge.errors import ConfigurationError
+from bridge.logs import log
 from bridge.source import Endpoint
 
 PREFIX = "DORA_BRIDGE_"
@@ -114,7 +116,11 @@ class SecretFile:
         self._secrets: tuple[bytes, ...] = ()
 
     def __call__(self) -> tuple[bytes, ...]:
-        """The secrets now; those of before while the file is missing or empty, as during a rotation."""
+        """The secrets now; those of before while the file is missing or empty, as during a rotation.
+
+        So emptying a file revokes nothing, which the log says: an endpoint without a secret would answer 404, and
+        every event of it would be lost for a slip of somebody who writes a file in two steps.
+        """
         now = self._clock()
         if now - self._looked_at >= _LOOK_AGAIN_S:
             self._looked_at = now
@@ -123,10 +129,22 @@ class SecretFile:
                 stamp = [(one.st_mtime_ns, one.st_ino, one.st_size) for one in map(Path.stat, files)]
                 if stamp != self._stamp:
                     lines = [line.strip() for file in files for line in file.read_bytes().splitlines()]
-                    self._stamp, self._secrets = stamp, tuple(filter(None, lines)) or self._secrets
+                    found = tuple(filter(None, lines))
+                    if self._secrets and not found:
+                        log("secrets.empty", logging.WARNING, file=str(self._path))
+                    self._stamp, self._secrets = stamp, found or self._secrets
             except OSError:
                 pass  # a mounted secret is replaced by unlinking: the next look finds it
         return self._secrets
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it was ever read, with or without a secret in it."""
+        return self._stamp is not None
+
+    def without_a_secret(self) -> list[str]:
+        """The names of the files that hold none now. Raises: OSError."""
+        return [one.name for one in self._files() if not one.read_bytes().strip()]
 
     def _files(self) -> list[Path]:
         """The file; of a folder its files by name, without the `..data` that Kubernetes keeps beside them."""
@@ -152,6 +170,18 @@ class Settings:
     """Source -> token(s) of that sender's API, the first of which is used; only those that are set."""
     api_key_file: SecretFile | None = field(repr=False, default=None)
     app_key_file: SecretFile | None = field(repr=False, default=None)
+
+    @property
+    def secret_files(self) -> Mapping[str, SecretFile]:
+        """Variable -> the file, or folder of files, that it names."""
+        given: dict[str, Secrets | None] = {
+            API_KEY: self.api_key_file,
+            APP_KEY: self.app_key_file,
+            f"{PREFIX}ADMIN_TOKEN": self.admin_tokens,
+            **{SENDER_TOKENS[source]: tokens for source, tokens in self.sender_tokens.items()},
+            **{secret_variable(endpoint): secrets for endpoint, secrets in self.secrets.items()},
+        }
+        return {variable + _FILE: one for variable, one in given.items() if isinstance(one, SecretFile)}
 
     @property
     def datadog_url(self) -> str:
@@ -255,7 +285,11 @@ def _file_of(environ: Mapping[str, str], variable: str) -> SecretFile | None:
         raise ConfigurationError(f"give {variable} or {variable}{_FILE}, not both")
     file = SecretFile(Path(path))
     if not file():
-        raise ConfigurationError(f"{variable}{_FILE}: the file is missing, unreadable or empty")
+        if file.is_readable:
+            said = "the file is empty, which revokes nothing: what runs goes on with the secret it had"
+        else:
+            said = "the file is missing or unreadable"
+        raise ConfigurationError(f"{variable}{_FILE}: {said}")
     return file
 
 

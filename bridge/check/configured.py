@@ -5,16 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from bridge.access import named
 from bridge.check.finding import Finding
 from bridge.rule_reach import dead_rules
 from bridge.settings import PREFIX, SENDER_TOKENS, Environment, Settings, secret_variable
 
+_SHORTEST_TOKEN = 16
+"""Characters: of hexadecimal digits 64 bits, which nobody guesses at ten tries a minute."""
 _GOVERNMENT = ("ddog-gov.com", "us2.ddog-gov.com")
 
 
 def configured(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
-    """Endpoints, keys, variables and rules."""
-    return [*_endpoints(settings), *_keys(settings), *_variables(environ), *_rules(settings)]
+    """Endpoints, keys, files of secrets, tokens of the admin, variables and rules."""
+    return [
+        *_endpoints(settings),
+        *_keys(settings),
+        *_files(settings),
+        *_admin(settings),
+        *_variables(environ),
+        *_rules(settings),
+    ]
 
 
 def _endpoints(settings: Settings) -> list[Finding]:
@@ -48,6 +58,26 @@ def _keys(settings: Settings) -> list[Finding]:
     if site in _GOVERNMENT and settings.environment.datadog_url is None:
         found.append(Finding("warning", "datadog", f"the site {site} does not offer DORA metrics (DD_SITE)"))
     return found
+
+
+def _files(settings: Settings) -> list[Finding]:
+    """Files without a secret in a folder of several: one alone keeps `check` from starting."""
+    found = []
+    for variable, folder in settings.secret_files.items():
+        try:
+            empty = folder.without_a_secret()
+        except OSError:
+            continue  # replaced just now
+        if empty:
+            detail = f"{', '.join(empty)} of the folder {'is' if len(empty) == 1 else 'are'} empty ({variable})"
+            found.append(Finding("warning", "secrets", detail))
+    return found
+
+
+def _admin(settings: Settings) -> list[Finding]:
+    short = [name for name, token, _ in named(settings.admin_tokens()) if len(token) < _SHORTEST_TOKEN]
+    said = f"shorter than {_SHORTEST_TOKEN} characters: make one with openssl rand -hex 32 (DORA_BRIDGE_ADMIN_TOKEN)"
+    return [Finding("warning", "admin", f"the token of the admin called {name} is {said}") for name in short]
 
 
 def _variables(environ: Mapping[str, str]) -> list[Finding]:

@@ -12,6 +12,7 @@ import pytest
 
 from bridge import redis_url
 from bridge.errors import ConfigurationError
+from bridge.logs import JsonLines
 from bridge.settings import Environment, SecretFile, Settings, read, secret_variable
 
 GITHUB = "DORA_BRIDGE_SECRETS__GITHUB"
@@ -105,7 +106,7 @@ def test_keys_of_datadog_in_files(tmp_path: Path) -> None:
     for variable in ("DD_API_KEY", "DD_APP_KEY"):
         assert problem(**{variable: HIDDEN, f"{variable}_FILE": "x"}) == f"give {variable} or {variable}_FILE, not both"
         missing = problem(**{f"{variable}_FILE": str(tmp_path / "none")})
-        assert missing == f"{variable}_FILE: the file is missing, unreadable or empty"
+        assert missing == f"{variable}_FILE: the file is missing or unreadable"
 
 
 def test_key_of_datadog_changes_with_its_file(tmp_path: Path) -> None:
@@ -300,9 +301,10 @@ def test_variable_and_file_both(tmp_path: Path, variable: str) -> None:
 def test_file_without_a_secret(tmp_path: Path, variable: str, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
-    expected = f"{variable}_FILE: the file is missing, unreadable or empty"
+    empty = f"{variable}_FILE: the file is empty, which revokes nothing: what runs goes on with the secret it had"
+    expected = f"{variable}_FILE: the file is missing or unreadable" if content is None else empty
     assert problem(**{f"{variable}_FILE": str(tmp_path / "secret")}) == expected
-    assert problem(**{f"{variable}_FILE": str(tmp_path)}) == expected  # a folder
+    assert problem(**{f"{variable}_FILE": str(tmp_path)}) == empty  # a folder
 
 
 @pytest.mark.parametrize(
@@ -389,6 +391,24 @@ def test_secrets_of_before_stay_while_the_file_is_missing_or_empty(tmp_path: Pat
     path.write_text("two")
     clock.now += 1
     assert file() == (b"two",)
+
+
+def test_an_emptied_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, clock = tmp_path / "secret", Clock()
+    path.write_text("")
+    assert SecretFile(path, clock)() == ()
+    assert caplog.messages == [], "there was none to revoke"
+    path.write_text(HIDDEN)
+    file = SecretFile(path, clock)
+    file()
+    path.write_text("\n")
+    for _ in range(3):
+        clock.now += 1
+        assert file() == (HIDDEN.encode(),)
+    assert caplog.messages == ["secrets.empty"]
+    [record] = caplog.records
+    assert record.fields == {"file": str(path)}  # type: ignore[attr-defined]
+    assert HIDDEN not in JsonLines().format(record)
 
 
 def test_file_is_read_once_a_second_and_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,26 @@ async def test_without_any_secret() -> None:
     ]
 
 
+async def test_short_tokens_of_the_admin() -> None:
+    some = await found(**GOOD, DORA_BRIDGE_ADMIN_TOKEN='["alice:fifteen-letters", "0123456789abcdef", "secret"]')
+    said = "is shorter than 16 characters: make one with openssl rand -hex 32 (DORA_BRIDGE_ADMIN_TOKEN)"
+    assert told(some, "admin") == [
+        ("warning", f"the token of the admin called alice {said}"),
+        ("warning", f"the token of the admin called token 3 {said}"),
+    ]
+    assert not told(await found(**GOOD), "admin"), "off is not short"
+
+
+async def test_empty_files_of_a_folder(tmp_path: Path) -> None:
+    for name, content in {"1": "one", "2": "\n", "3": ""}.items():
+        (tmp_path / name).write_text(content)
+    some = await found(**GOOD, DORA_BRIDGE_SECRETS__ARGOCD_FILE=str(tmp_path))
+    assert told(some, "secrets") == [("warning", "2, 3 of the folder are empty (DORA_BRIDGE_SECRETS__ARGOCD_FILE)")]
+    (tmp_path / "2").write_text("two")
+    (tmp_path / "3").unlink()
+    assert not told(await found(**GOOD, DORA_BRIDGE_SECRETS__ARGOCD_FILE=str(tmp_path)), "secrets")
+
+
 @pytest.mark.parametrize(
     ("variable", "hint"),
     [
