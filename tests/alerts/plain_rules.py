@@ -5,6 +5,7 @@ Rendered by Helm's own engine with the values of the chart, but without a select
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,13 @@ import yaml
 
 CHART = Path(__file__).parents[2] / "helm" / "dora-bridge"
 PLAIN = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yaml"
+SILENT_HOURS = 24
+_COMMENT = "#~ "
+_SILENCE = f"""
+
+      # Off, since only you know how often a source sends. Take the "#~ " away, and copy both rules for each source with
+      # its own hours: here {SILENT_HOURS}, in seconds in the first, and in its `for` in the second.
+"""
 _HEAD = "# Written by `make alerts` from helm/dora-bridge/files/rules.yaml. Change thresholds in a copy of yours.\n"
 
 
@@ -41,9 +49,19 @@ def rendered(values: Mapping[str, Any]) -> str:
 
 
 def plain() -> str:
-    """The file, as it has to be."""
-    text = rendered({**defaults(), "selector": ""})
-    return _HEAD + text[text.index("#\n# Gauges") + 2 :]
+    """The file, as it has to be: what is off by default stands at its end, as comments."""
+    values = {**defaults(), "selector": ""}
+    text = rendered(values)
+    with_silence = rendered({**values, "sourceSilentHours": {"github": SILENT_HOURS}})
+    assert with_silence.startswith(text.rstrip())
+    silence = with_silence[len(text.rstrip()) :].strip("\n").splitlines()
+    commented = [f"{_COMMENT}{line}".rstrip() + "\n" for line in silence]
+    return _HEAD + text[text.index("#\n# Gauges") + 2 :].rstrip() + _SILENCE + "".join(commented)
+
+
+def uncommented(text: str) -> str:
+    """The plain file with what is off switched on, as a reader does it."""
+    return re.sub(f"^{_COMMENT.rstrip()} ?", "", text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

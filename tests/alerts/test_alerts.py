@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from plain_rules import CHART, PLAIN, defaults, plain, rendered
+from plain_rules import CHART, PLAIN, SILENT_HOURS, defaults, plain, rendered, uncommented
 from told import told_metrics
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ RUNBOOKS = HERE.parents[1] / "deploy" / "runbooks"
 def everything() -> str:
     """All alerts, those that are off by default included."""
     pytest.importorskip("helm_python", reason="helm-python-sdk renders the rules: pip install helm-python-sdk")
-    return rendered({**defaults(), "selector": "", "sourceSilentHours": {"github": 24}})
+    return rendered({**defaults(), "selector": "", "sourceSilentHours": {"github": SILENT_HOURS}})
 
 
 def rules_of(text: str) -> list[dict[str, Any]]:
@@ -53,7 +53,11 @@ def test_alerts_are_those_of_the_design(everything: str) -> None:
         ("Late", "warning"),
         ("SourceSilent", "info"),
     }
-    assert "DoraBridgeSourceSilent" not in PLAIN.read_text("utf-8"), "off by default"
+    assert "DoraBridgeSourceSilent" not in {rule["alert"] for rule in rules_of(PLAIN.read_text("utf-8"))}, "off"
+
+
+def test_what_is_off_in_the_plain_file_can_be_switched_on(everything: str) -> None:
+    assert rules_of(uncommented(PLAIN.read_text("utf-8"))) == rules_of(everything)
 
 
 def test_every_alert_says_what_to_do(everything: str) -> None:
