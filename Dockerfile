@@ -6,7 +6,8 @@
 # Dependencies come from the locks with hashes that `make demo` and `make test` install, by the pip that the base
 # brings: no other package manager has to be fetched, pinned and trusted. Wheels only, so nothing is compiled.
 
-# A release names the digest as well: --build-arg PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie@sha256:…
+# A release names the digest as well, as anybody can: --build-arg PYTHON_IMAGE=…/python:3.13-slim-trixie@sha256:…,
+# which `docker buildx imagetools inspect docker.io/library/python:3.13-slim-trixie` tells.
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 
 
@@ -73,14 +74,13 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
 ENTRYPOINT ["dora-bridge"]
 CMD ["serve"]
 
-# Last, since they change with every build.
-ARG VERSION=0.0.0+unreleased
+# Last, since they change with every build. The version is that of bridge/__init__.py; when it was made, the image itself
+# knows, and a release adds as a label with its other ones.
+ARG VERSION=0.1.0
 ARG REVISION=unknown
-ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="dora-bridge" \
       org.opencontainers.image.source="https://github.com/dora-bridge/dora-bridge" \
       org.opencontainers.image.description="Signed webhooks of GitHub, Argo CD, PagerDuty and Opsgenie in, DORA events for Datadog out" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}"
+      org.opencontainers.image.revision="${REVISION}"

@@ -28,6 +28,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
 
 def build(engine: Engine, base: str, tag: str, context: Path) -> None:
     """As a release does it, but for the base."""
-    arguments = {"PYTHON_IMAGE": base, "VERSION": "1.2.3", "REVISION": "c0ffee", "CREATED": "2030-01-01T00:00:00Z"}
+    arguments = {"PYTHON_IMAGE": base, "VERSION": "1.2.3", "REVISION": "c0ffee"}
     flags = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    flags += ["--label", "org.opencontainers.image.created=2030-01-01T00:00:00Z"]
     engine.docker("build", "--network", "host", *flags, "--tag", tag, context)

@@ -133,7 +133,8 @@ def python_base(engine: Engine, tag: str, folder: Path) -> None:
 
     It holds a Valkey too, so that the Redis of the Compose file can be made of it.
     """
-    match = re.search(r"^ARG PYTHON_IMAGE=docker\.io/library/python:([\d.]+)-slim-(\w+)$", DOCKERFILE, re.MULTILINE)
+    named = r"docker\.io/library/python:([\d.]+)-slim-(\w+)(?:@sha256:[0-9a-f]{64})?"
+    match = re.search(rf"^ARG PYTHON_IMAGE={named}$", DOCKERFILE, re.MULTILINE)
     assert match is not None
     version, suite = match.groups()
     root = folder / "root"

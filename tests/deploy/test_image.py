@@ -44,6 +44,10 @@ def test_the_dockerfile_has_no_findings() -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
+def test_its_label_says_the_version_of_the_code() -> None:
+    assert f"\nARG VERSION={__version__}\n" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
 def test_every_file_of_the_context_is_let_in_by_name() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
