@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,12 @@ from chart import (
     refusal,
     shape,
 )
+from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from bridge import __version__
 from bridge.configuration import parse
+from bridge.embedded_redis import PrivateRedis
 from bridge.settings import API_KEY, APP_KEY, SENDER_TOKENS, Environment, read, secret_variable
 from bridge.sources import DEFAULT_ENDPOINTS
 
@@ -362,6 +366,33 @@ def test_keda_counts_what_waits() -> None:
     assert sentinel["metadata"]["sentinelMaster"] == "mymaster"
     (own,) = only(objects(shape("keda-prometheus")), "ScaledObject")["spec"]["triggers"]
     assert 'namespace="dora"' in own["metadata"]["query"]
+
+
+def test_keda_needs_no_more_rights_than_the_readme_says(redis_server: PrivateRedis) -> None:
+    """What its redis scalers ask: PING, then in a script TYPE, and ZCARD or, while nothing waits, LLEN."""
+    (written,) = re.findall(r"`user (keda [^`]+)`", (CHART / "README.md").read_text("utf-8"))
+    name, *rules = written.replace(">password", ">secret").split()
+    script = """
+        local counts = {zset = 'ZCARD', none = 'LLEN'}
+        return redis.call(counts[redis.call('TYPE', KEYS[1]).ok], KEYS[1])
+    """
+    with Redis.from_url(f"{redis_server.url}?protocol=2") as admin:
+        admin.flushdb()
+        admin.execute_command("ACL", "SETUSER", name, "reset", *rules)
+        url = f"redis://{name}:secret@127.0.0.1:{redis_server.port}/0"
+        try:
+            with Redis.from_url(url) as keda:
+                assert keda.ping()
+                assert keda.eval(script, 1, "dora:waiting") == 0
+                admin.zadd("dora:waiting", {"one": 1, "two": 2})
+                assert keda.eval(script, 1, "dora:waiting") == 2
+                with pytest.raises(NoPermissionError):
+                    keda.zrange("dora:waiting", 0, -1)
+                with pytest.raises(NoPermissionError):
+                    keda.zcard("dora:other")
+        finally:
+            admin.execute_command("ACL", "DELUSER", name)
+            admin.flushdb()
 
 
 def test_the_ledger_has_what_keda_counts() -> None:
