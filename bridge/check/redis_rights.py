@@ -21,7 +21,7 @@ COMMANDS: tuple[str, ...] = (
     # of scripts and of our own
     *(
         f"{name} {_KEY}"
-        for name in ("del", "exists", "get", "hgetall", "hlen", "persist", "mget", "pttl", "scard", "smembers")
+        for name in ("del", "exists", "get", "hgetall", "hkeys", "hlen", "persist", "mget", "pttl", "scard", "smembers")
     ),
     *(f"{name} {_KEY} 1" for name in ("decrby", "expire", "pexpire", "set", "lindex", "hget", "hdel", "hexists")),
     *(f"{name} {_KEY} x" for name in ("hmget", "rpush", "sadd", "srem", "zrem", "zscore")),
