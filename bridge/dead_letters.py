@@ -18,6 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from bridge import metrics
+from bridge.compact import compact
 from bridge.configuration import Retention
 from bridge.envelope import Envelope
 from bridge.ledger import lane_of
@@ -102,7 +103,7 @@ class DeadLetters:
                 envelope.received_at // 1_000_000,
                 envelope.needs_opening,
                 envelope.to_json() if before else "",
-                json.dumps(one.opening, separators=(",", ":")) if one.opening else "",
+                compact(one.opening) if one.opening else "",
                 before.to_json() if before else "",
                 _text(one.line),
             )
@@ -161,7 +162,7 @@ class DeadLetters:
 
     async def keep_origins(self, place: str, about: Mapping[str, Any], body: bytes) -> None:
         """Replaces what is kept with a body, for as long as that is still kept."""
-        raw = json.dumps(about, separators=(",", ":")).encode() + b"\n" + body
+        raw = compact(about).encode() + b"\n" + body
         await self._redis.set(f"dora:raw:{place}", raw, xx=True, keepttl=True)
 
     async def original(self, identifier: str) -> Envelope | None:
@@ -279,7 +280,7 @@ class DeadLetters:
 
 
 def _text(line: Mapping[str, Any] | None) -> str:
-    return json.dumps(line, separators=(",", ":")) if line else ""
+    return compact(line) if line else ""
 
 
 def _now_ms() -> int:

@@ -18,8 +18,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
+from bridge.compact import compact
 from bridge.dora import ChangeFailure, ChangeFailureByVersion, Deployment, Fact, Failure, History, Occurrence
 from bridge.ids import one_of_several
 
@@ -115,14 +117,13 @@ class Envelope:
 
         `history`, `twins`, `occurrence`, `cures` and `concerns` matter only while it is recorded.
         """
-        fields = {name: getattr(self, name) for name in _STORED}
+        fields: dict[str, Any] = {"v": VERSION}
+        fields |= {name: value for name, value in zip(_STORED, _stored_of(self), strict=True) if value}
         if not self.datadog_id or self.datadog_id == _datadog_id(self.id):
-            del fields["datadog_id"]
+            fields.pop("datadog_id", None)
             if self.fact == self.datadog_id:
-                del fields["fact"]
-        return json.dumps(
-            {"v": VERSION} | {name: value for name, value in fields.items() if value}, separators=(",", ":")
-        )
+                fields.pop("fact", None)
+        return compact(fields)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Envelope:
@@ -148,6 +149,7 @@ class Envelope:
 
 _PASSING = ("origins", "history", "twins", "occurrence", "cures", "concerns")
 _STORED = tuple(name for name in Envelope.__slots__ if name not in _PASSING)
+_stored_of = attrgetter(*_STORED)
 
 
 def _datadog_id(identifier: str) -> str:

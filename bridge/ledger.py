@@ -74,6 +74,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from bridge.compact import compact
 from bridge.configuration import Retention
 from bridge.env_guard import WithoutEnv
 from bridge.envelope import OPENED_TOO_LATE, Envelope
@@ -220,7 +221,7 @@ def entries_of(receipt: Receipt, delivery: Delivery) -> list[Entry]:
                 "query": dict(delivery.query),
                 "origins": {one.id: dict(one.origins) for one in receipt.envelopes if one.origins},
             }
-            raw = json.dumps(about, separators=(",", ":")).encode() + b"\n" + delivery.body
+            raw = compact(about).encode() + b"\n" + delivery.body
         cures = envelope.cures or ("" if envelope.id == receipt.note_id else receipt.note_id)
         entries.append(Entry(envelope, raw, cures))
     return entries
@@ -356,7 +357,7 @@ class Ledger:
                 one.key,
                 one.id,
                 one.state,
-                json.dumps(one.line, separators=(",", ":")),
+                compact(one.line),
                 one.wait_ms,
                 int(days * _DAY_S),
                 *(one.told or ("", "")),
@@ -435,7 +436,7 @@ class Ledger:
             pipe.zrem("dora:lookups", identifier)
             if word is not None:
                 line = {"at": _now_ms(), "state": "delivered", "reason": word, "by": "read-back"}
-                pipe.rpush(f"dora:story:{identifier}", json.dumps(line, separators=(",", ":")))
+                pipe.rpush(f"dora:story:{identifier}", compact(line))
             if word == "missing":
                 pipe.zadd("dora:missing", {identifier: _now_ms()})
             pipe.zremrangebyscore("dora:missing", 0, _now_ms() - int(self._retention.events_days * _DAY_S * 1000))
@@ -701,7 +702,7 @@ def _traces(envelope: Envelope) -> tuple[str, str, str]:
     deployed = next((one for one in traces if one.kind == "deployment"), None)
     rest = [(one.kind, one.id, one.at, one.text, one.service) for one in traces if one is not deployed]
     text, service = (deployed.text, deployed.service) if deployed else ("", envelope.concerns.get("service", ""))
-    return text, service, json.dumps(rest, separators=(",", ":")) if rest else ""
+    return text, service, compact(rest) if rest else ""
 
 
 def _pairs(ids: Mapping[str, str]) -> str:
@@ -721,7 +722,7 @@ def _retold(entries: Sequence[Entry], otherwise: Sequence[bytes]) -> list[Entry]
 
 def _history(envelope: Envelope) -> tuple[str, int, str]:
     history = envelope.history
-    return ("", 0, "") if history is None else (history.name, history.number, history.role)
+    return ("", "0", "") if history is None else (history.name, str(history.number), history.role)
 
 
 def _raw(raw: bytes | None) -> tuple[Mapping[str, Any], bytes] | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
+from bridge.compact import compact
 from bridge.configuration import Retention
 from bridge.linking import Decision, Place
 from bridge.timeline import Deployed, Incident
@@ -120,7 +121,7 @@ class Links:
         async with self._redis.pipeline(transaction=True) as pipe:
             for one in decisions:
                 key = f"dora:decision:{one.incident}"
-                pipe.hset(key, one.service, json.dumps(one.json(), separators=(",", ":")))
+                pipe.hset(key, one.service, compact(one.json()))
                 pipe.expire(key, self._memory_s)
                 pipe.zadd("dora:decisions", {one.incident: at.get(one.incident, 0)})
                 if one.status == "suggested":

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bridge.compact import compact
 from bridge.dora import NOT_A_CHANGE_TAG, ChangeFailureByVersion
 from bridge.envelope import Envelope
 
@@ -160,7 +161,7 @@ def _of_withdrawal(envelope: Envelope, family: str) -> Sequence[Trace]:
     signals = [Trace("withdrawn", f"{identifier}~{word}", 0, "withdrawn") for word in ("rollback", "change-failure")]
     service = envelope.concerns.get("service", "")
     history = [Trace("undeployed", identifier, 0, "", service)] if service else []
-    return (*history, Trace("verdict", identifier, 0, _compact(gone)), *signals)
+    return (*history, Trace("verdict", identifier, 0, compact(gone)), *signals)
 
 
 def _of_change(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Trace]:
@@ -171,7 +172,7 @@ def _of_change(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[Tr
         "by": envelope.source,
         "revision": envelope.order,
     }
-    verdict = Trace("verdict", envelope.datadog_id, 0, _compact(said))
+    verdict = Trace("verdict", envelope.datadog_id, 0, compact(said))
     concerns = envelope.concerns
     if not concerns:
         return (verdict,)
@@ -215,8 +216,4 @@ def _of_incident(envelope: Envelope, attributes: Mapping[str, Any]) -> Sequence[
 
 
 def _told(said: Mapping[str, Any]) -> str:
-    return _compact({name: value for name, value in said.items() if value not in ("", None)})
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return compact({name: value for name, value in said.items() if value not in ("", None)})

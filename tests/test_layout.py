@@ -25,6 +25,7 @@ MODULES = {
 }
 PURE = [
     "bridge.errors",
+    "bridge.compact",
     "bridge.times",
     "bridge.signatures",
     "bridge.dora",
