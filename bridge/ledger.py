@@ -310,26 +310,26 @@ class Ledger:
         ]
         for entry in entries:
             envelope = entry.envelope
-            arguments += (
+            # one argument for all that is short: redis-py takes as long for each as for a kilobyte
+            read = [
                 envelope.id,
                 envelope.fact,
                 envelope.rank,
                 envelope.state,
-                lane_of(envelope.key) if envelope.key else -1,
+                str(lane_of(envelope.key) if envelope.key else -1),
                 envelope.key,
-                envelope.order,
-                envelope.to_json(),
+                str(envelope.order),
                 _opening(envelope),
                 envelope.needs_opening,
                 envelope.raw or envelope.id,
-                entry.raw,
-                envelope.received_at // 1_000_000,
+                str(envelope.received_at // 1_000_000),
                 *_traces(envelope),
                 _pairs(envelope.twins),
                 _pairs({own: name for name, own in envelope.called.items()}),
                 *_history(envelope),
                 entry.cures,
-            )
+            ]
+            arguments += (compact(read), envelope.to_json(), entry.raw)
         return arguments
 
     # -- draining
@@ -720,7 +720,7 @@ def _retold(entries: Sequence[Entry], otherwise: Sequence[bytes]) -> list[Entry]
     ]
 
 
-def _history(envelope: Envelope) -> tuple[str, int, str]:
+def _history(envelope: Envelope) -> tuple[str, str, str]:
     history = envelope.history
     return ("", "0", "") if history is None else (history.name, str(history.number), history.role)
 
@@ -737,7 +737,7 @@ def _opening(envelope: Envelope) -> str:
     if envelope.state != "waiting" or envelope.method != "POST" or not is_failure_key(envelope.key):
         return ""
     attributes = {name: value for name, value in envelope.attributes.items() if name != "finished_at"}
-    return json.dumps(attributes, separators=(",", ":"))
+    return compact(attributes)
 
 
 def _record(event: bytes | None, story: Sequence[bytes]) -> Record | None:

@@ -1,8 +1,9 @@
 -- Records a batch of statements and notes: what is new is written and queued, what is known is recognised.
 -- ARGV: raw_ttl_s, events_ttl_s, dead_ttl_s, memory_ttl_s, '1' to look only, why an opening came too late, then for each
--- entry the fields that `record` takes, and what linking remembers of it: text of a deployment, the service, the rest as
--- JSON; its twins (id and other id of each deployment it names); how rules call what it names by another id (that and
--- the id); its sender's history, number and role in it; and the id of the dead letter it cures.
+-- entry three: what is read here of it, as a JSON list of texts; its JSON; and the body of its webhook, if it brings it.
+-- In the list are the fields that `record` takes, and what linking remembers of it: text of a deployment, the service,
+-- the rest as JSON; its twins (id and other id of each deployment it names); how rules call what it names by another id
+-- (that and the id); its sender's history, number and role in it; and the id of the dead letter it cures.
 -- Returns {otherwise, answers, 1 if a drain has to be asked for}. `otherwise` has position (from 0), id and other id of
 -- each deployment that was reported under the other id: if there is one, nothing is recorded, and the caller repeats
 -- the call with the entries retold. `answers` has one word per entry.
@@ -69,7 +70,7 @@ local function ended_long_before(fact, key, received)
   return false
 end
 
-local function record(id, fact, rank, state, lane, key, order, json, opening, needs_opening, place, raw, received)
+local function record(json, raw, id, fact, rank, state, lane, key, order, opening, needs_opening, place, received)
   if raw ~= '' then bodies[place], kept[place] = raw, nil end
   if state ~= 'waiting' then return note(id, state, json, received, place) end
   local known = redis.call('HGET', P .. 'fact:' .. fact, 'rank')
@@ -200,7 +201,9 @@ local function bring_home(fact, lane, key)
   end
 end
 
-local FIRST, FIELDS = 7, 22
+local FIRST, EACH = 7, 3
+local entries = {}
+for i = FIRST, #ARGV, EACH do entries[#entries + 1] = cjson.decode(ARGV[i]) end
 
 -- Which deployments are known under the other id, or were said to have failed; see twins.py. Earlier ones of these
 -- entries count as recorded.
@@ -209,14 +212,14 @@ local function known_otherwise()
   local function is_reported(id, service)
     return here[id] == service or redis.call('HGET', P .. 'fact:' .. id, 'service') == service
   end
-  for i = FIRST, #ARGV, FIELDS do
-    local deployed, service, twins, before = ARGV[i + 13], ARGV[i + 14], ARGV[i + 16], #found
+  for position, entry in ipairs(entries) do
+    local deployed, service, twins, before = entry[12], entry[13], entry[15], #found
     for id, twin in string.gmatch(twins, '(%S+) (%S+)') do
       if is_reported(twin, service) and not is_reported(id, service) then
-        for _, one in ipairs({(i - FIRST) / FIELDS, id, twin}) do found[#found + 1] = tostring(one) end
+        for _, one in ipairs({position - 1, id, twin}) do found[#found + 1] = tostring(one) end
       end
     end
-    if deployed ~= '' and #found == before then here[ARGV[i]] = service end
+    if deployed ~= '' and #found == before then here[entry[1]] = service end
   end
   return found
 end
@@ -225,39 +228,41 @@ local otherwise = known_otherwise()
 if #otherwise > 0 or ARGV[5] == '1' then return {otherwise, {}, 0} end
 
 local latest = {}
-for i = FIRST, #ARGV, FIELDS do
-  local deployed, service, traces, twins, called, history, number, role, cured = unpack(ARGV, i + 13, i + FIELDS - 1)
+for position, entry in ipairs(entries) do
+  local at = FIRST + EACH * (position - 1)
+  local id, fact, _, state, lane, key, _, opening, needs_opening = unpack(entry, 1, 9)
+  local deployed, service, traces, twins, called, history, number, role, cured = unpack(entry, 12)
   number = tonumber(number)
   local answer
   local reported = role == 'missed' and tonumber(redis.call('GET', P .. 'history:' .. history) or 'inf')
   if reported and reported >= number then
     answer = 'known'
   else
-    for name, id in string.gmatch(called, '(%S+) (%S+)') do
-      redis.call('SET', P .. 'twin:' .. name, id, 'EX', memory_ttl)
+    for name, own in string.gmatch(called, '(%S+) (%S+)') do
+      redis.call('SET', P .. 'twin:' .. name, own, 'EX', memory_ttl)
     end
-    answer = record(unpack(ARGV, i, i + 12))
+    answer = record(ARGV[at + 1], ARGV[at + 2], unpack(entry, 1, 11))
     if deployed ~= '' and (answer == 'accepted' or answer == 'redriven') then
-      remember_deployment(ARGV[i], deployed, service)
-      if answer == 'redriven' and not string.find(deployed, '|$') then guard_env('deployment', ARGV[i], false) end
+      remember_deployment(id, deployed, service)
+      if answer == 'redriven' and not string.find(deployed, '|$') then guard_env('deployment', id, false) end
     end
     if deployed == '' and (answer == 'accepted' or answer == 'redriven') then
       -- a deployment that comes after what is said of it goes by the id that this waits for
-      for id in string.gmatch(twins, '(%S+) %S+') do
-        redis.call('HSETNX', P .. 'fact:' .. id, 'service', service)
-        redis.call('EXPIRE', P .. 'fact:' .. id, memory_ttl)
+      for awaited in string.gmatch(twins, '(%S+) %S+') do
+        redis.call('HSETNX', P .. 'fact:' .. awaited, 'service', service)
+        redis.call('EXPIRE', P .. 'fact:' .. awaited, memory_ttl)
       end
     end
     -- ignored for want of an opening: as if it had never been said
-    local is_noted = answer == 'ignored' and ARGV[i + 3] ~= 'waiting'
+    local is_noted = answer == 'ignored' and state ~= 'waiting'
     if traces ~= '' and (answer == 'accepted' or answer == 'redriven' or answer == 'superseded' or is_noted) then
       remember(traces, not is_noted, answer == 'superseded')
     end
-    if answer == 'dead_lettered' and ARGV[i + 9] ~= '' then
-      redis.call('HSET', P .. 'homeless:' .. ARGV[i + 1], ARGV[i], traces)
-      redis.call('EXPIRE', P .. 'homeless:' .. ARGV[i + 1], dead_ttl)
-    elseif answer == 'accepted' and ARGV[i + 8] ~= '' then
-      bring_home(ARGV[i + 1], ARGV[i + 4], ARGV[i + 5])
+    if answer == 'dead_lettered' and needs_opening ~= '' then
+      redis.call('HSET', P .. 'homeless:' .. fact, id, traces)
+      redis.call('EXPIRE', P .. 'homeless:' .. fact, dead_ttl)
+    elseif answer == 'accepted' and opening ~= '' then
+      bring_home(fact, lane, key)
     end
     if history ~= '' then latest[history] = math.max(latest[history] or number, number) end
   end
