@@ -27,15 +27,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 logger = logging.getLogger("dora-bridge")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one for each line
 
 
 def log(event: str, level: int = logging.INFO, /, **fields: Any) -> None:
     """Writes one line; empty fields are left out."""
     if logger.isEnabledFor(level):
-        logger.log(
-            level,
-            event,
-            extra={"fields": {name: value for name, value in fields.items() if value not in (None, "")}},
+        told = {name: value for name, value in fields.items() if value not in (None, "")}
+        # `logger.log` would look for the caller, whom no line tells
+        logger.handle(
+            logging.makeLogRecord(
+                {
+                    "name": logger.name,
+                    "levelno": level,
+                    "levelname": logging.getLevelName(level),
+                    "msg": event,
+                    "fields": told,
+                }
+            )
         )
 
 
@@ -58,11 +67,13 @@ class JsonLines(logging.Formatter):
                 frames = frames.tb_next
             if frames is not None:
                 line["where"] = f"{frames.tb_frame.f_code.co_filename}:{frames.tb_lineno}"
-        return json.dumps(line, separators=(",", ":"))
+        return _encode(line)
 
 
 def set_up(level: int = logging.INFO) -> None:
     """Sends everything of this process, libraries' warnings included, to standard error as JSON lines."""
+    # what no line tells is not looked up (Python's Logging HOWTO, "Optimization")
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
