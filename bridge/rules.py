@@ -139,6 +139,8 @@ def apply(rules: Sequence[Rule], fact: Fact, traits: Mapping[str, Any]) -> tuple
     A PATCH or DELETE names a record by its id, so only its service and env, which order it, follow the rule.
     Raises: PayloadInvalid when what a star matched makes no legal value.
     """
+    if not rules:
+        return (fact,), "", ""
     values = _values(fact, traits)
     for number, rule in enumerate(rules, start=1):
         captured = _matches(rule.match, values)
