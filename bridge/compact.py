@@ -1,6 +1,6 @@
-"""JSON without blanks: what the ledger keeps and what senders are answered. Pure.
+"""JSON without blanks: what the ledger keeps, the log tells and senders are answered. Pure.
 
-Written by pydantic's serializer: three of these are made for each webhook, and `json.dumps` took an eighth of all the
+Written by pydantic's serializer: five of these are made for each webhook, and `json.dumps` took an eighth of all the
 time that one costs.
 """
 

@@ -26,8 +26,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.compact import compact
+
 logger = logging.getLogger("dora-bridge")
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one for each line
 
 
 def log(event: str, level: int = logging.INFO, /, **fields: Any) -> None:
@@ -67,7 +68,9 @@ class JsonLines(logging.Formatter):
                 frames = frames.tb_next
             if frames is not None:
                 line["where"] = f"{frames.tb_frame.f_code.co_filename}:{frames.tb_lineno}"
-        return _encode(line)
+        text = compact(line)
+        # other scripts as escapes, since standard error may have any encoding, and some of their signs end a line
+        return text if text.isascii() else json.dumps(line, separators=(",", ":"))
 
 
 def set_up(level: int = logging.INFO) -> None:
