@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bridge import metrics, tracing
+from bridge.compact import compact
 from bridge.envelope import OPENED_TOO_LATE, Envelope
 from bridge.errors import BridgeError, LedgerUnavailable, SignatureMismatch, SignatureMissing, UnknownEndpoint
 from bridge.intake import Delivery, Receipt, receive, verify
@@ -105,8 +105,8 @@ class Webhooks:
         span.end(failed=status >= 500, status=status, source=source, kind=kind, outcome=outcome, reason=reason)
         took = time.perf_counter() - started
         if source:
-            metrics.WEBHOOKS.labels(source, kind, outcome, reason).inc()
-            metrics.WEBHOOK_DURATION.labels(source, outcome).observe(took)
+            metrics.webhooks(source, kind, outcome, reason).inc()
+            metrics.webhook_duration(source, outcome).observe(took)
         level = logging.INFO if status == 202 else logging.WARNING
         log(
             f"webhook.{outcome}",
@@ -122,7 +122,7 @@ class Webhooks:
         """Outcome, its reason for metrics, kind, and the answer of an authentic delivery."""
         secrets = self._secrets[endpoint.name]()
         secret = verify(endpoint, delivery, secrets)
-        metrics.SIGNATURE_MATCHES.labels(endpoint.source.name, str(secret)).inc()
+        metrics.signature_matches(endpoint.source.name, secret).inc()
         receipt = receive(
             endpoint,
             delivery,
@@ -197,7 +197,7 @@ async def _read(scope: Scope, receive_: Receive, limit: int) -> Delivery:
 
 
 async def _answer(send: Send, status: int, answer: Mapping[str, Any]) -> None:
-    body = json.dumps(answer, separators=(",", ":")).encode()
+    body = compact(answer).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 503:
         headers.append((b"retry-after", RETRY_AFTER_S.encode()))
