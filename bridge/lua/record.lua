@@ -98,14 +98,14 @@ local function record(json, raw, id, fact, rank, state, lane, key, order, openin
   if opening ~= '' then redis.call('HSETNX', P .. 'fact:' .. fact, 'opening', opening) end
   redis.call('EXPIRE', P .. 'fact:' .. fact, memory_ttl)
   keep_raw(place, raw_ttl)
-  if again then
-    redis.call('ZREM', P .. 'dead', id)
-    redis.call('ZREM', P .. 'settled', id)
+  -- it had come to its end: as a dead letter, or noted while the opening that it needs was not known
+  local was_dead = redis.call('ZREM', P .. 'dead', id) == 1
+  if redis.call('ZREM', P .. 'settled', id) == 1 then
     tell(id, 'waiting', {by = 'redelivery'})
     redis.call('PERSIST', P .. 'story:' .. id)
   end
   queue(id, lane, key, order, received)
-  return again and 'redriven' or 'accepted'
+  return was_dead and 'redriven' or 'accepted'
 end
 
 -- An env that neither a rule nor the payload names is not guessed: a person has to see that it is missing.

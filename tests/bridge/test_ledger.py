@@ -637,3 +637,15 @@ async def test_what_a_person_discarded_stays_discarded(ledger: Ledger) -> None:
     assert await DeadLetters(redis_of(ledger)).conclude(f"{end.id}~closed", discarded)
     assert await record(ledger, failed()) == ["accepted"]
     assert [head.envelope.id for head in await drained(ledger)] == [f"{failed().id}~open"]
+
+
+async def test_a_closing_that_was_ignored_before_its_opening_waits_once_it_is_delivered_again(ledger: Ledger) -> None:
+    end = closed(only_if_open="it was never counted")
+    assert await record(ledger, end) == ["ignored"]
+    assert await record(ledger, failed()) == ["accepted"]
+    assert await record(ledger, end) == ["accepted"]
+    assert await redis_of(ledger).zcard("dora:settled") == 0, "it waits, and has not come to its end"
+    waiting = await ledger.find(f"{end.id}~closed")
+    assert waiting is not None
+    assert waiting.state == "waiting"
+    assert await redis_of(ledger).ttl(f"dora:story:{end.id}~closed") == -1
