@@ -104,8 +104,10 @@ def named(tokens: Sequence[bytes]) -> list[tuple[str, bytes, bytes]]:
 
 def bearer(headers: Mapping[str, str]) -> bytes | None:
     """The token of an `Authorization` header, None if there is none."""
-    scheme, _, value = headers.get("authorization", "").strip().partition(" ")
-    return value.strip().encode("latin-1") if scheme.lower() == "bearer" and value.strip() else None
+    # only the blanks of HTTP: in what was decoded as latin-1, a part of a character may look like another one
+    scheme, _, value = headers.get("authorization", "").strip(" \t").partition(" ")
+    token = value.strip(" \t")
+    return token.encode("latin-1") if scheme.lower() == "bearer" and token else None
 
 
 def _sign(token: bytes, text: str) -> str:

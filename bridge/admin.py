@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pydantic_core
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
@@ -141,6 +142,7 @@ class Admin:
     async def export(self, request: Request) -> Response:
         """All that a filter selects, one JSON object a line, read as fast as it is taken."""
         asked, _, cursor = search.asked_for(request.query_params)
+        search.place_of(cursor)  # once the answer has begun, nothing could be said about it any more
         headers = {"content-disposition": 'attachment; filename="dead-letters.jsonl"'}
         lines = explain.exported(self.ledger, self.dead_letters, asked, cursor)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
@@ -183,7 +185,9 @@ async def _json(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        wanted = json.loads(body)
+        wanted = pydantic_core.from_json(body)
+        # an answer, or the audit trail, could not repeat a number that is not finite
+        json.dumps(wanted, allow_nan=False)
     except ValueError as error:
         raise Invalid("the request is not JSON") from error
     if not isinstance(wanted, dict):

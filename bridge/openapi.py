@@ -117,11 +117,13 @@ def _answers(schema: str, *, missing: bool) -> dict[str, Any]:
     answers = {
         "200": answer("Done", schema),
         "401": answer("No token, or a wrong one"),
+        "404": answer("The admin is off: no token is configured"),
         "422": answer("Something given makes no sense; nothing has changed"),
+        "429": answer("Too many different wrong tokens from this address within a minute"),
         "503": answer("Redis does not answer"),
     }
     if missing:
-        answers["404"] = answer("The ledger knows no such event")
+        answers["404"] = answer("The ledger knows no such event, or the admin is off: no token is configured")
         answers["409"] = answer("It is no dead letter (any more), or cannot be redriven like that; nothing has changed")
     return dict(sorted(answers.items()))
 

@@ -29,6 +29,9 @@ DEAD_LETTERS = ("dead",)
 
 _MS = 1_000_000
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
+_AUDIT_CURSOR = re.compile(r"\d{1,15}(-\d{1,15})?", re.ASCII)
+_BEYOND_ANY = 2**53
+"""No time of an index is as great: Redis would not keep it exactly, and refuses numbers that are far greater."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -103,7 +106,7 @@ def said(answer: str) -> str:
         errors = json.loads(answer)["errors"]
         texts = [one if isinstance(one, str) else one.get("detail") or one.get("title") for one in errors]
         return "; ".join(str(text) for text in texts if text) or answer
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return answer
 
 
@@ -198,7 +201,7 @@ def asked_for(parameters: Mapping[str, str]) -> tuple[Filter, int, str]:
 
 def audit_cursor(text: str) -> str:
     """A cursor of the audit trail. Raises: Invalid."""
-    if text and not (text.isascii() and text.replace("-", "", 1).isdigit()):
+    if text and not _AUDIT_CURSOR.fullmatch(text):
         raise Invalid("cursor: not one that an earlier page gave", "cursor")
     return text
 
@@ -214,7 +217,7 @@ def place_of(cursor: str) -> Place | None:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         time, colon, identifier = text.partition(":")
-        if colon and identifier:
+        if colon and identifier and abs(int(time)) < _BEYOND_ANY:
             return int(time), identifier
     except (binascii.Error, ValueError):
         pass

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -74,6 +75,11 @@ class _Server(socketserver.ThreadingTCPServer):
         self.registry = registry
         super().__init__(address, _Handler)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that breaks off is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -93,10 +99,13 @@ class _Handler(BaseHTTPRequestHandler):
         """As GET; `_answer` leaves the body out."""
         self.do_GET()
 
-    def do_POST(self) -> None:
-        self._refuse(405, "method_not_allowed", "a worker answers GET and HEAD")
-
-    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Any other method, and what is hardly HTTP, is refused: not with 501 or 505, as if the fault were ours."""
+        self.close_connection = True
+        if code == 501:
+            self._refuse(405, "method_not_allowed", "a worker answers GET and HEAD")
+        else:
+            self._refuse(code if code < 500 else 400, "refused", "this is no HTTP request that a worker understands")
 
     def _livez(self, *, is_verbose: bool) -> None:
         check = beats(self.server.registry, time.time())

@@ -53,6 +53,9 @@ def test_it_answers_probes_and_scrapes_and_nothing_else() -> None:
         for method in ("POST", "PUT", "DELETE"):
             refused = httpx.request(method, f"{base}/livez")
             assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+            assert refused.json()["error"]["reason"] == "method_not_allowed"
+        head = httpx.head(f"{base}/livez")
+        assert (head.status_code, head.content) == (200, b"")
         registry._names_to_collectors[BEAT].labels(DRAINS).set(0)  # type: ignore[attr-defined]
         stuck = httpx.get(f"{base}/livez")
         assert (stuck.status_code, stuck.json()) == (503, {"status": "stuck"})
