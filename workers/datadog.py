@@ -151,7 +151,7 @@ def judge_creation(answer: httpx.Response | httpx.TransportError) -> Outcome:
         return outcome
     try:
         uuid = answer.json()["data"]["id"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         uuid = None
     if not (isinstance(uuid, str) and uuid):
         return replace(outcome, verdict=Verdict.ERRORED, reason=Reason.UNNAMED)
@@ -162,7 +162,8 @@ def _limits(answer: httpx.Response) -> dict[str, Any]:
     remaining = answer.headers.get("x-ratelimit-remaining", "").strip()
     reset_s = _seconds(answer.headers.get("x-ratelimit-reset"))
     return {
-        "remaining": int(remaining) if remaining.isascii() and remaining.isdigit() else None,
+        # what Redis could not count down is no number of calls
+        "remaining": int(remaining) if remaining.isascii() and remaining.isdigit() and len(remaining) < 10 else None,
         "reset_s": reset_s,
     }
 

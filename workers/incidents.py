@@ -83,7 +83,7 @@ def rows_of(answer: httpx.Response) -> Rows | None:
     """The incidents of a page; None if the answer has another shape, or was cut."""
     try:
         rows = answer.json()["data"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
 

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from bridge import redis_url
 from bridge.embedded_redis import PrivateRedis
 from bridge.ledger import Ledger
-from workers.datadog import Outcome, Reason, Verdict
+from workers.datadog import LONGEST_WAIT_S, Outcome, Reason, Verdict, judge
 from workers.destination import Destination, Report
 
 OK = Outcome(Verdict.DELIVERED, status=200)
@@ -187,3 +188,22 @@ async def test_only_what_is_parked_is_probed_soon(world: World) -> None:
     await world.probe(LIMITED)
     await world.other.probe_soon()
     assert await world.wait_s() > 20, "what Datadog asked for is not cut short"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-RateLimit-Reset": "9" * 400, "X-RateLimit-Remaining": "9" * 400},
+        {"X-RateLimit-Reset": "0", "X-RateLimit-Remaining": "99999999999999999999"},
+        {"Retry-After": "1e300", "X-RateLimit-Remaining": "0"},
+    ],
+)
+async def test_every_status_leaves_a_state_and_a_wait_within_bounds(world: World, headers: dict[str, str]) -> None:
+    for status in range(100, 600):
+        await world.redis.flushdb()
+        await world.probe(judge("POST", httpx.Response(status, headers=headers)))
+        state = await world.state()
+        assert (state == "parked") == (status in (401, 403) or 300 <= status < 400), status
+        assert (state == "held") == (status == 429), status
+        assert 0 <= await world.wait_s() <= LONGEST_WAIT_S * 1.1, status
