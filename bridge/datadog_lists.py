@@ -56,7 +56,7 @@ def records_of(answer: httpx.Response, kind: Kind) -> list[DatadogRecord]:
     """The records of a list that Datadog answered with 200. Raises: ValueError if it has another shape."""
     try:
         return [record_of(row, kind) for row in answer.json()["data"]]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("a list without data") from error
 
 

@@ -131,19 +131,22 @@ class Envelope:
 
         Raises: ValueError for JSON that is no envelope, or of a version this code cannot read.
         """
-        fields = json.loads(text)
+        try:
+            fields = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("not an envelope") from error
         if not isinstance(fields, dict) or not isinstance(fields.get("v"), int):
             raise ValueError("not an envelope")
         if fields["v"] > VERSION:
             raise ValueError(f"an envelope of version {fields['v']}; this code reads up to {VERSION}")
         known = {name: value for name, value in fields.items() if name in _STORED}
-        if known.get("method") and known.get("id"):
-            known.setdefault("datadog_id", _datadog_id(known["id"]))
-            known.setdefault("fact", known["datadog_id"])
-        known["after"] = tuple(known.get("after", ()))
         try:
+            if known.get("method") and known.get("id"):
+                known.setdefault("datadog_id", _datadog_id(known["id"]))
+                known.setdefault("fact", known["datadog_id"])
+            known["after"] = tuple(known.get("after", ()))
             return cls(**known)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError("an envelope without what every one has") from error
 
 

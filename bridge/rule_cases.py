@@ -158,7 +158,7 @@ def _object(path: Path, known: Sequence[str] = ()) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CaseBroken(f"{path.name}: not JSON, or not readable") from error
     if not isinstance(value, dict):
         raise CaseBroken(f"{path.name}: not a JSON object")

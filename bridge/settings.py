@@ -324,11 +324,11 @@ def _parsed(text: str, variable: str) -> tuple[bytes, ...]:
         return (text.encode("utf-8", "surrogateescape"),)
     try:
         values: Any = json.loads(text)
-    except ValueError:
-        values = None
-    if not (isinstance(values, list) and values and all(isinstance(one, str) and one.strip() for one in values)):
-        raise ConfigurationError(f"{variable}: neither one secret nor a JSON list of secrets")
-    return tuple(one.strip().encode("utf-8", "surrogateescape") for one in values)
+        if isinstance(values, list) and values and all(isinstance(one, str) and one.strip() for one in values):
+            return tuple(one.strip().encode("utf-8", "surrogateescape") for one in values)
+    except (ValueError, RecursionError):
+        pass  # not JSON, or half a character in it
+    raise ConfigurationError(f"{variable}: neither one secret nor a JSON list of secrets")
 
 
 def _problems(error: pydantic.ValidationError) -> str:

@@ -82,7 +82,7 @@ async def argocd(order: Order, documents: Mapping[str, bytes], url: str) -> int:
         for name, content in documents.items():
             try:
                 document = json.loads(content)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SenderUnreadable(f"{name}: not JSON") from error
             applications = argocd_history.applications_in(document, name)
             found += argocd_history.units(applications, since=order.since, until=order.until)

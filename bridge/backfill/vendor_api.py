@@ -204,5 +204,5 @@ class VendorApi:
     def _json(self, path: str, answer: httpx.Response) -> Any:
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SenderUnreadable(f"{self.vendor.name}: GET {path}: the answer is not JSON") from error

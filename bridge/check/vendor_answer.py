@@ -24,5 +24,5 @@ async def vendor_answer(
         raise SenderUnreadable(f"{vendor.name} answers {answer.status_code}", answer.status_code)
     try:
         return answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SenderUnreadable(f"{vendor.name} answers with something that is not JSON") from error

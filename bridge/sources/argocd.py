@@ -732,6 +732,8 @@ def delivery_id(headers: Mapping[str, str], body: bytes) -> str | None:
         uid, history = _at(document, "application", "uid"), _at(document, "history")
         number = _at(history[-1], "id") if isinstance(history, list) and history else None
         started_at = _at(document, "operation", "started_at")
+        if not isinstance(uid, str) or isinstance(number, dict | list) or isinstance(started_at, dict | list):
+            return None
         return f"{uid}-{number}-{_condition_of(document)}-{started_at}" if uid else None
     except (PayloadInvalid, ValueError):
         return None

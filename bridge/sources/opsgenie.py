@@ -58,7 +58,8 @@ def _priority(value: object) -> object:
 
 
 def _in_lower_case(details: dict[str, str]) -> dict[str, str]:
-    return {key.lower(): text for key, text in details.items()}
+    # of keys that differ in case only, the same one counts in whatever order they come: that in lower case, if there is
+    return {key.lower(): text for key, text in sorted(details.items())}
 
 
 Priority = Annotated[Literal["P1", "P2", "P3", "P4", "P5"], BeforeValidator(_priority)]
