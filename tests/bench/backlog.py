@@ -1,0 +1,87 @@
+"""A backlog: whether a long one drains more slowly than a short one, and the memory that each waiting event takes.
+
+Alone: `PYTHONPATH=tests .venv/bin/python -m bench.backlog [--long 100000] [--json FILE]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from redis import Redis
+
+from bench.delivery import bridge
+from bench.table import Result, Target
+from bench.upstream import upstream
+from bench.waiting import fill
+from bridge.embedded_redis import PrivateRedis
+
+SHORT = 1_000
+DELAY_MS = 50
+
+
+def measure(folder: Path, *, long: int, rounds: int = 3, counted: int = 10_000) -> Result:
+    """Short backlogs before and after the long one, so that what else the machine does is in both."""
+    with upstream(folder) as datadog:
+        short = [bridge(datadog, SHORT, 1, folder, delay_ms=DELAY_MS) for _ in range(rounds)]
+        whole = bridge(datadog, long, 1, folder, delay_ms=DELAY_MS, timeout_s=60 + long / 50)
+        short += [bridge(datadog, SHORT, 1, folder, delay_ms=DELAY_MS) for _ in range(rounds)]
+    rate = statistics.median(one.per_second for one in short)
+    bare, with_body = (memory(folder, counted, raw=raw) for raw in (False, True))
+    ratio = whole.per_second / rate
+    return Result(
+        "Backlog",
+        ["waiting", "drained/s", "ratio", "bytes each, without body", "with its 10 KB body"],
+        [[SHORT, rate, 1.0, None, None], [long, whole.per_second, ratio, int(bare), int(with_body)]],
+        [
+            f"One worker process, {DELAY_MS} ms upstream; the short one is the median of {2 * rounds}, before and "
+            f"after the long one. Bytes are what `used_memory` of Redis grew by, for each of {counted:,} events."
+        ],
+        [
+            Target("bytes in Redis for each waiting event, without its raw body", bare, 1536, "at most"),
+            Target(f"drain rate with {long:,} waiting, off from that with {SHORT:,}", abs(1 - ratio), 0.1, "at most"),
+        ],
+        {
+            "short_per_second": [one.per_second for one in short],
+            "long_per_second": whole.per_second,
+            "long_cpu_s_per_1000": whole.cpu_s_per_1000,
+            "bytes_without_body": bare,
+            "bytes_with_body": with_body,
+        },
+    )
+
+
+def memory(folder: Path, count: int, *, raw: bool) -> float:
+    """Bytes by which Redis grows for each waiting event."""
+    with tempfile.TemporaryDirectory(dir=folder) as own, PrivateRedis(Path(own) / "redis") as redis:
+        fill(redis, 64, first=10_000_000, raw=raw)  # scripts and tables that are there once
+        before = _used(redis)
+        fill(redis, count, raw=raw)
+        return (_used(redis) - before) / count
+
+
+def _used(redis: PrivateRedis) -> int:
+    with contextlib.closing(Redis.from_url(redis.url)) as client:
+        return int(client.info("memory")["used_memory"])
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.backlog", description="Measure backlogs.")
+    parser.add_argument("--long", type=int, default=100_000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
+        result = measure(Path(folder), long=given.long)
+    print(result.text())
+    if given.json:
+        given.json.write_text(json.dumps(result.json(), indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
