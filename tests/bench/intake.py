@@ -120,7 +120,7 @@ def _result(
     rounds: str,
 ) -> Result:
     def median(turns: list[load.Came], name: str) -> float:
-        return statistics.median(getattr(one, name) for one in turns)
+        return float(statistics.median(getattr(one, name) for one in turns))
 
     def rates(route: str) -> list[float]:
         return [one.per_second for one in fast[route]]

@@ -22,7 +22,7 @@ from bridge.embedded_redis import PrivateRedis
 RATES = (100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000)
 _TOO_LATE_MS = 250.0
 """A rate with a p99 above this is more than the server can take."""
-_ROUTES = {"hmac": "HMAC check alone", "durable": "the bridge"}
+_ROUTES = {"hmac": "HMAC alone", "durable": "the bridge"}
 
 
 def measure(folder: Path, *, seconds: float, rates: Sequence[int] = RATES) -> Result:

@@ -34,8 +34,9 @@ def running(
     environ: Mapping[str, str] | None = None,
     log: Path,
     program: str | Path = sys.executable,
+    sockets: Sequence[socket.socket] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the context lasts; what it says is added to the file `log`."""
+    """A process for as long as the context lasts; what it says is added to the file `log`, and it gets the sockets."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [program, *arguments],
@@ -44,6 +45,7 @@ def running(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=[one.fileno() for one in sockets],
         )
     try:
         yield process

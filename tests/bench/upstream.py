@@ -1,7 +1,8 @@
-"""A stand-in Datadog that is much faster than what it measures: `python -m bench.upstream PORT`.
+"""A stand-in Datadog that is much faster than what it measures: `python -m bench.upstream FD`.
 
 It checks nothing but notes when it answered what: a request is counted as delivered when its 200 or 202 is written. The
-sandbox of the product is for validating; this one is for measuring. `Upstream` starts one, and tells it what to do.
+sandbox of the product is for validating; this one is for measuring. FD is that of a socket which listens; `upstream`
+starts one, and `Upstream` tells it what to do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import http.client
 import json
 import math
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from bench.processes import clean_environ, free_port, listens, running, until
+from bench.processes import running
 
 _BODY = b'{"data":{"id":"0d9a2f64-1c1f-4f0b-9a51-6a1f4f0b9a51","type":"dora_deployment"}}'
 _CONTROL = b"/bench"
@@ -38,6 +40,8 @@ class Orders:
     """What requests within the limit get."""
     cuts: int = 0
     """So many requests are read, and their connection is closed instead of an answer."""
+    reset_s: int = 0
+    """With status 429: in so many seconds, says the answer, there are requests again."""
     fails: int = -1
     """How many requests get `status`, and those after them 200; -1: all of them."""
 
@@ -85,8 +89,11 @@ class _State:
         if not allowed:
             return 429, headers
         self.answered += 1
-        is_failing = orders.fails < 0 or self.answered <= orders.fails
-        return orders.status if is_failing else 200, headers
+        if 0 <= orders.fails < self.answered:
+            return 200, headers
+        if orders.reset_s:
+            headers += f"X-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: {orders.reset_s}\r\n".encode()
+        return orders.status, headers
 
 
 class _Connection(asyncio.Protocol):
@@ -186,18 +193,18 @@ class Upstream:
 @contextlib.contextmanager
 def upstream(folder: Path) -> Iterator[Upstream]:
     """One, for as long as the context lasts."""
-    port = free_port()
-    with running(["-m", "bench.upstream", str(port)], environ=clean_environ(), log=folder / "upstream.log") as process:
-        until(lambda: listens(port), 20, f"the stand-in Datadog does not answer; see {folder}")
-        yield Upstream(port, process.pid)
+    # it gets a socket that listens already: no other process can take the port meanwhile, and nobody has to wait for it
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        arguments = ["-m", "bench.upstream", str(listener.fileno())]
+        with running(arguments, log=folder / "upstream.log", sockets=[listener]) as process:
+            yield Upstream(listener.getsockname()[1], process.pid)
 
 
-async def _serve(port: int) -> None:
+async def _serve(listener: socket.socket) -> None:
     state = _State()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(state), "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(state), sock=listener)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(socket.socket(fileno=int(sys.argv[1]))))

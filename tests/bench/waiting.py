@@ -54,3 +54,13 @@ def _entries(count: int, first: int) -> Iterator[Entry]:
         if [one.envelope.state for one in entries] != ["waiting"]:
             raise AssertionError("a delivery of the benchmark is to become one deployment")
         yield from entries
+
+
+def waiting(redis: PrivateRedis) -> int:
+    """How many events wait in the ledger."""
+    return asyncio.run(_waiting(redis))
+
+
+async def _waiting(redis: PrivateRedis) -> int:
+    async with contextlib.aclosing(redis_url.patient(redis.url)) as client:
+        return int((await Ledger(client).counts())["waiting"])

@@ -88,7 +88,7 @@ def main(route: str) -> None:
         return made
 
     if route != "durable":
-        serve.create_app = create_app
+        setattr(serve, "create_app", create_app)  # noqa: B010 - the name that `serve` has of it
     sys.argv = ["dora-bridge", "serve"]
     cli.main()
 
