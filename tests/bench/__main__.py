@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -14,7 +15,8 @@ from typing import Any
 
 from bench import backlog, delivery, intake, latency, rate_limit, start_up
 from bench.chart import chart, thinned
-from bench.load import has_wrk
+from bench.drained import NotDrained
+from bench.load import LoadFailed, has_wrk
 from bench.machine import Others, described
 from bench.peers import datadog_ci, queues, webhook
 from bench.processes import ROOT
@@ -45,7 +47,7 @@ _MORE_THAN_QUIET = 0.1
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0, whatever was measured; the tables tell."""
+    """Exit code: 0 whatever was measured, the tables tell; 1 if a part could not be measured."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the bridge against limits and peers.")
     parser.add_argument("--quick", action="store_true", help="in short, and without peers")
     parser.add_argument("--only", action="append", metavar="PART", help=f"one of {', '.join(FULL)}; may be repeated")
@@ -55,6 +57,7 @@ def main(arguments: list[str]) -> int:
     parts = QUICK if given.quick else FULL
     if unknown := set(given.only or ()) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no process of a measurement is left behind
     given.json.parent.mkdir(parents=True, exist_ok=True)
     if not has_wrk():
         print("wrk is missing, our own slower generator takes its place; Debian: apt install wrk", file=sys.stderr)
@@ -63,8 +66,12 @@ def main(arguments: list[str]) -> int:
     machine = described()
     results: dict[str, Result] = {}
     for name in given.only or parts:
-        with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
-            results[name] = parts[name](Path(folder))
+        try:
+            with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
+                results[name] = parts[name](Path(folder))
+        except (LoadFailed, NotDrained, TimeoutError) as error:
+            print(f"{name} could not be measured: {error}\n", file=sys.stderr)
+            continue
         print(results[name].text(), flush=True)
         # after each part: what was measured is kept, whatever becomes of the rest
         given.json.write_text(json.dumps(_json(machine, others, results), indent=1) + "\n")
@@ -76,12 +83,14 @@ def main(arguments: list[str]) -> int:
             write(ROOT / "deploy/figures", charts)
             page = _page(conditions, [reached, *results.values()], list(charts), quick=given.quick)
             (ROOT / "deploy/figures.md").write_text(page)
+    if not results:
+        return 1
     print(reached.text())
     print(f"{conditions} {time.monotonic() - started:.0f} s.")
     if others.cores() > _MORE_THAN_QUIET:
         print("The machine had other work to do: times and rates are worse than they are, and the ratios suffer too.")
     print(f"Numbers in {given.json}, charts beside them: {', '.join(charts) or 'none'}.")
-    return 0
+    return int(len(results) < len(given.only or parts))
 
 
 def write(folder: Path, charts: dict[str, str]) -> None:
