@@ -57,6 +57,8 @@ def main(arguments: list[str]) -> int:
     parts = QUICK if given.quick else FULL
     if unknown := set(given.only or ()) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    if not Path("/proc/stat").exists():
+        parser.error("CPU times are read from /proc: only Linux has it")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no process of a measurement is left behind
     given.json.parent.mkdir(parents=True, exist_ok=True)
     if not has_wrk():
