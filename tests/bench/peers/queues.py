@@ -60,8 +60,8 @@ QUEUES = {
     ),
 }
 _WHY_NOT = (
-    "Where the bridge ÷ it is below 1: the bridge writes two lines of its ledger for each event, and does so and the "
-    "calls in one thread; on cores that have other work to do, fifty threads get more turns than one."
+    "Where the bridge ÷ it is below 1, the queue does less for each event: the bridge asks before each call whether "
+    "order and limit allow it, and writes down each outcome."
 )
 CASES = {"0 ms": {"delay_ms": 0}, "50 ms": {"delay_ms": 50}, f"50 ms, {LIMIT}/s": {"delay_ms": 50, "limit": LIMIT}}
 
