@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,9 @@ def measure(folder: Path, *, rounds: int) -> Result:
                 ("translate FILE", ["translate", "github", str(body), "--kind", KIND], {0}),
                 ("check", ["check"], {0, 1}),
             ):
-                took[name].append(_to_its_end(arguments, settings, codes))
+                seconds, used = _to_its_end(arguments, settings, codes)
+                took[name].append(seconds)
+                cpu[name].append(used)
             port, internal = free_port(), free_port()
             listening = {
                 "DORA_BRIDGE_LISTEN": f"127.0.0.1:{port}",
@@ -58,8 +61,7 @@ def measure(folder: Path, *, rounds: int) -> Result:
                 took[name].append(seconds)
                 cpu[name].append(used)
     rows = [
-        [f"dora-bridge {name}", statistics.median(times), statistics.median(cpu[name]) if cpu[name] else None]
-        for name, times in took.items()
+        [f"dora-bridge {name}", statistics.median(times), statistics.median(cpu[name])] for name, times in took.items()
     ]
     return Result(
         "Start-up",
@@ -79,13 +81,15 @@ def _sandbox(redis: PrivateRedis, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def _to_its_end(arguments: Sequence[str], settings: dict[str, str], codes: set[int]) -> float:
-    started = time.perf_counter()
+def _to_its_end(arguments: Sequence[str], settings: dict[str, str], codes: set[int]) -> tuple[float, float]:
+    """Seconds until its end, and CPU seconds that it used."""
+    started, before = time.perf_counter(), os.times()
     ended = subprocess.run([sys.executable, "-m", "bridge", *arguments], env=settings, capture_output=True)
-    took = time.perf_counter() - started
+    took, after = time.perf_counter() - started, os.times()
     if ended.returncode not in codes:
         raise RuntimeError(f"dora-bridge {arguments[0]}: {ended.stderr.decode(errors='replace')}")
-    return took
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return took, used
 
 
 def _until(
