@@ -44,6 +44,7 @@ QUICK: dict[str, Measure] = {
     "start_up": partial(start_up.measure, rounds=1),
 }
 _MORE_THAN_QUIET = 0.1
+_NOT_QUIET = "**So rates and times are worse than they are, and ratios of what needs much CPU suffer most: CPU times tell more.**"
 
 
 def main(arguments: list[str]) -> int:
@@ -81,6 +82,8 @@ def main(arguments: list[str]) -> int:
         write(given.json.parent, charts)
         reached = targets(list(results.values()))
         conditions = f"{machine}; other work took {others.cores():.1f} of them meanwhile."
+        if others.cores() > _MORE_THAN_QUIET:
+            conditions += f" {_NOT_QUIET}"
         if given.publish:
             write(ROOT / "deploy/figures", charts)
             page = _page(conditions, [reached, *results.values()], list(charts), quick=given.quick)
@@ -89,8 +92,6 @@ def main(arguments: list[str]) -> int:
         return 1
     print(reached.text())
     print(f"{conditions} {time.monotonic() - started:.0f} s.")
-    if others.cores() > _MORE_THAN_QUIET:
-        print("The machine had other work to do: times and rates are worse than they are, and the ratios suffer too.")
     print(f"Numbers in {given.json}, charts beside them: {', '.join(charts) or 'none'}.")
     return int(len(results) < len(given.only or parts))
 
