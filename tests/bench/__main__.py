@@ -44,7 +44,9 @@ QUICK: dict[str, Measure] = {
     "start_up": partial(start_up.measure, rounds=1),
 }
 _MORE_THAN_QUIET = 0.1
-_NOT_QUIET = "**So rates and times are worse than they are, and ratios of what needs much CPU suffer most: CPU times tell more.**"
+_NOT_QUIET = (
+    "**So rates and times are worse than they are, and ratios of what needs much CPU suffer most: CPU times tell more.**"
+)
 
 
 def main(arguments: list[str]) -> int:
