@@ -45,7 +45,7 @@ QUICK: dict[str, Measure] = {
 }
 _MORE_THAN_QUIET = 0.1
 _NOT_QUIET = (
-    "**So rates and times are worse than they are, and ratios of what needs much CPU suffer most: CPU times tell more.**"
+    "**So rates and times are worse than they are, and ratios of what needs much CPU suffer most; CPU tells more.**"
 )
 
 
