@@ -34,7 +34,6 @@ class Connection(asyncio.Protocol):
         self._done = done
         self._rest = b""
         self._sent_at = 0.0
-        self.is_lost = False
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,9 +52,6 @@ class Connection(asyncio.Protocol):
         if len(body) >= int(length or b"0"):
             self._rest = b""
             self._done(self, int(head[9:12]), time.perf_counter() - self._sent_at)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self.is_lost = True
 
 
 class Load:
@@ -102,6 +98,8 @@ class Load:
 
     def _post_now(self) -> None:
         request = next(self._requests)
+        # the server closes what idles for long
+        self._idle = [one for one in self._idle if not one.transport.is_closing()]
         if self._idle:
             self._idle.pop().post(request)
         else:
