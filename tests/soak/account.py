@@ -16,6 +16,7 @@ from typing import Any
 
 ENDS = ("delivered", "superseded", "ignored", "dead_lettered", "discarded")
 NO_ANSWER = "no answer"
+REFUSED_FOR_GOOD = 422
 MARGIN_S = 5.0
 """So long before and after a disturbance an answer of Datadog's may not have been heard, or not put down."""
 
@@ -79,7 +80,8 @@ class Account:
     lost: Sequence[str] = ()
     """Accepted, and not in the ledger, or not at an end; or delivered as the ledger says, and Datadog was not told."""
     changed: Sequence[str] = ()
-    """Requested with two different bodies under one id."""
+    """Requested with two different bodies under one id, neither of which Datadog refused for good: what takes the place
+    of such a dead letter may know more, as Argo CD's own notification does of what a later one only mentioned."""
     disorder: Sequence[str] = ()
     """Requested after a newer one of the same key, though it was known before."""
     again: Sequence[str] = ()
@@ -199,7 +201,8 @@ class _Told:
                 self.again.append(id_)
         if known is not None:
             self._place(known)
-        self.bodies[id_].add(json.dumps(request["body"], sort_keys=True))
+        if status != REFUSED_FOR_GOOD:
+            self.bodies[id_].add(json.dumps(request["body"], sort_keys=True))
         if is_good:
             self._well[id_] = moment
         # it took these as well, and cut the connection

@@ -147,6 +147,13 @@ def test_one_id_with_two_bodies_is_seen() -> None:
     assert not one.is_even
 
 
+def test_what_takes_the_place_of_a_refused_one_may_know_more() -> None:
+    refused = deployed("first", 0.5, version="v2") | {"status": 422, "note": "script: status 422"}
+    assert taken(requests=[refused, *REQUESTS]).changed == []
+    doubtful = refused | {"status": 503, "note": "script: status 503"}
+    assert taken(requests=[doubtful, *REQUESTS]).changed == ["first"]
+
+
 def test_a_closing_with_another_end_is_invented() -> None:
     one = taken(requests=[*REQUESTS, failed(6, 4.5)])
     assert wrongs(one) == {"invented": ["incident closed at 6"]}
