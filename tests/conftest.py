@@ -16,11 +16,12 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run two at a time; those of one Docker engine go one after the other."""
+    """Files run two at a time, each in one process; those that share the one Docker engine are as one file."""
     for item in items:
-        group = "deploy" if item.path.parent.name == "deploy" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("deploy" if folder == "deploy" else f"{folder}-{item.path.stem}"))
 
 
 @pytest.fixture(scope="session")
