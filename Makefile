@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-JOBS ?= 2
 
 CODE := bridge workers tests
 RUN := $(VENV)/bin/python
@@ -19,8 +18,8 @@ help: ## show this list
 demo: $(VENV)/.runtime ## the whole system on this machine; ONCE=1 ends after the samples arrived
 	$(RUN) -m bridge demo $(if $(filter-out 0,$(ONCE)),--once) $(ARGS)
 
-test: $(VENV)/.dev ## all tests; JOBS=2 files at a time
-	$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+test: $(VENV)/.dev ## all tests; ARGS="-n 2 --dist loadgroup --ignore tests/deploy" for two at a time
+	$(RUN) -m pytest $(ARGS)
 
 loss-matrix: $(VENV)/.dev ## kill and pull away every part under load; print what was lost (about 15 minutes)
 	$(RUN) tests/integration/loss_matrix.py $(ARGS)
