@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
 
+from bench.alone import alone
 from bench.delivery import bridge
 from bench.table import Result, Target
 from bench.upstream import upstream
@@ -75,12 +76,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--long", type=int, default=100_000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
-        result = measure(Path(folder), long=given.long)
-    print(result.text())
-    if given.json:
-        given.json.write_text(json.dumps(result.json(), indent=1) + "\n")
-    return 0
+    return alone(partial(measure, long=given.long), given.json)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ All events wait in the ledger before the workers start; the rate is that between
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bench import product
+from bench.alone import alone
 from bench.drained import Drained, drained
 from bench.medians import medians, ratio_of_rounds
 from bench.processes import running
@@ -134,12 +135,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     cells = QUICK_CELLS if given.quick else CELLS
-    with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
-        result = measure(Path(folder), rounds=given.rounds, seconds=given.seconds, cells=cells)
-    print(result.text())
-    if given.json:
-        given.json.write_text(json.dumps(result.json(), indent=1) + "\n")
-    return 0
+    return alone(partial(measure, rounds=given.rounds, seconds=given.seconds, cells=cells), given.json)
 
 
 if __name__ == "__main__":

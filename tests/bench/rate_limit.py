@@ -6,14 +6,14 @@ Alone: `PYTHONPATH=tests .venv/bin/python -m bench.rate_limit [--events 2000] [-
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.alone import alone
 from bench.delivery import bridge
 from bench.drained import Drained
 from bench.table import Result, Target
@@ -65,12 +65,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
-        result = measure(Path(folder), events=given.events)
-    print(result.text())
-    if given.json:
-        given.json.write_text(json.dumps(result.json(), indent=1) + "\n")
-    return 0
+    return alone(partial(measure, events=given.events), given.json)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
 
+from bench.alone import alone
 from bench.deliveries import signed
 from bench.processes import cpu_s, end, free_port, running, until
 from bench.product import answers, environ
@@ -120,12 +120,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="dora-bridge-bench-") as folder:
-        result = measure(Path(folder), rounds=given.rounds)
-    print(result.text())
-    if given.json:
-        given.json.write_text(json.dumps(result.json(), indent=1) + "\n")
-    return 0
+    return alone(partial(measure, rounds=given.rounds), given.json)
 
 
 if __name__ == "__main__":
