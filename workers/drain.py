@@ -37,6 +37,8 @@ WINDOW = 4
 """Statements in hand for each request that can be in flight: enough that no sender waits for Redis."""
 TAKE_AGAIN_S = 0.25
 """How often free lanes are looked for while draining."""
+AT_ONCE = 8
+"""How many statements one script call is about at most: while it runs, no webhook is recorded."""
 GATHER_S = 0.004
 """How long outcomes gather while other requests are under way: one write for several costs less than one for each."""
 _MARGIN_S = 1.0
@@ -178,18 +180,27 @@ class Drain:
             now = time.monotonic()
             renewal_due = any(self._leases[lane] - now < LEASE_MS / 2000 for lane in lanes)
             nothing_to_gain = wanted < self._window // 4 or now < self._fetched_all_until[family]
-            if not lanes or (nothing_to_gain and not renewal_due):
-                continue
+            if lanes and (renewal_due or not nothing_to_gain):
+                await self._fetch_of(family, lanes, wanted)
+
+    async def _fetch_of(self, family: str, lanes: list[int], wanted: int) -> None:
+        """As many heads as are wanted and due, in as many calls as `AT_ONCE` makes of it; at least one call."""
+        more = True
+        while more:
+            now = time.monotonic()
             random.shuffle(lanes)  # so that no lane is always served last when the window is short
-            each = max(8, 4 * wanted // len(lanes))
-            lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=wanted, each=each)
-            self._leased([lane for lane in lanes if lane not in lost], now)
+            asked = min(wanted, AT_ONCE)
+            lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=asked, each=asked)
+            lanes = [lane for lane in lanes if lane not in lost]
+            self._leased(lanes, now)
             self._lose(lost)
             self._add(heads)
-            if len(heads) < wanted:
+            if len(heads) < asked:
                 wait_s = math.inf if due_in_ms is None else due_in_ms / 1000
                 self._fetched_all_until[family] = time.monotonic() + min(wait_s, 0.02)
                 self._look_again_at[family] = time.monotonic() + wait_s
+            wanted -= asked
+            more = len(heads) == asked and wanted > 0 and bool(lanes)
 
     async def _ask(self) -> None:
         """Asks how many calls of each family may go out, where there are some to send and no grant is left."""
@@ -280,17 +291,23 @@ class Drain:
         if not self._done:
             return
         done, self._done = self._done, []
-        before = time.monotonic()
         standings = dict.fromkeys(FAMILIES, Standing())
+        settled = 0
         try:
             for family in FAMILIES:
                 if reports := [_report(one) for one in done if _calls(one.head) == family]:
                     standings[family] = await self._destination.report(family, reports)
-            settlements = _concluded(done, standings, self._sample_percent)
-            lost, heads = await self._ledger.settle(self._owner, settlements)
+            while settled < len(done):
+                some = done[settled : settled + AT_ONCE]
+                await self._settle_some(some, _concluded(some, standings, self._sample_percent))
+                settled += len(some)
         except BaseException:
-            self._unsettled += _concluded(done, standings, self._sample_percent)
+            self._unsettled += _concluded(done[settled:], standings, self._sample_percent)
             raise
+
+    async def _settle_some(self, done: Sequence[_Done], settlements: Sequence[Settlement]) -> None:
+        before = time.monotonic()
+        lost, heads = await self._ledger.settle(self._owner, settlements)
         for one, settlement in zip(done, settlements, strict=True):
             _tell(one, settlement)
         self._leased([lane for lane in {one.head.lane for one in done} - lost if lane in self._leases], before)

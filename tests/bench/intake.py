@@ -40,6 +40,8 @@ _TITLES = {
     "bare": "(a) bare Starlette route",
     "hmac": "(b) HMAC check alone",
     "hmac-asgi": "(b') the same as a bare ASGI function",
+    "kept": "(b'') and the body kept in Redis",
+    "parsed": "(b''') and parsed",
     "translated": "(c) the bridge without the write",
     "durable": "(d) the bridge",
     "delivering": "(d) while a worker delivers",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bridge import app, cli, serve
+from bridge import app, cli, redis_url, serve
+from bridge.commit import GroupCommit
 from bridge.intake import Delivery, verify
 from bridge.ledger import Entry
 from bridge.settings import Settings
@@ -53,6 +55,9 @@ class HmacAsgi:
     def __init__(self, settings: Settings, _: app.Record) -> None:
         self._endpoint, self._secrets = settings.endpoints["github"], settings.secrets["github"]
 
+    async def handle(self, body: bytes) -> None:
+        """What is done with an authentic body before the answer: nothing."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         body = b""
@@ -62,17 +67,68 @@ class HmacAsgi:
             if not message.get("more_body"):
                 break
         verify(self._endpoint, Delivery(headers, {}, body), self._secrets())
+        await self.handle(body)
         length = str(len(_ACCEPTED)).encode()
         fields = [(b"content-type", b"application/json"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": 202, "headers": fields})
         await send({"type": "http.response.body", "body": _ACCEPTED})
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """As much of an entry as `GroupCommit` looks at."""
+
+    raw: bytes
+
+
+class _Bodies:
+    """As much of a ledger as `GroupCommit` asks for: each body under a number of its own, and nothing else."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = redis_url.impatient(settings.environment.redis_url)
+        self._count = 0
+
+    async def record(self, entries: Sequence[_Body]) -> tuple[list[str], bool]:
+        first, self._count = self._count, self._count + len(entries)
+        await self._redis.mset({str(first + number): entry.raw for number, entry in enumerate(entries)})
+        return ["accepted"] * len(entries), False
+
+
+async def _nobody_rings() -> None:
+    """No worker waits."""
+
+
+class Kept(HmacAsgi):
+    """The same, and the body is in Redis before the answer: no less can be durable."""
+
+    def __init__(self, settings: Settings, record: app.Record) -> None:
+        super().__init__(settings, record)
+        bodies: Any = _Bodies(settings)
+        self._write: Any = GroupCommit(bodies, _nobody_rings, timeout_s=serve.COMMIT_TIMEOUT_S).record
+
+    async def handle(self, body: bytes) -> None:
+        await self._write([_Body(body)])
+
+
+class Parsed(Kept):
+    """The same, and what the bridge reads of it is parsed and checked: no less can say what it came to."""
+
+    async def handle(self, body: bytes) -> None:
+        self._endpoint.source.models["deployment_status"].model_validate_json(body)
+        await super().handle(body)
+
+
 async def _not_written(entries: Sequence[Entry]) -> list[str]:
     return ["accepted" for _ in entries]
 
 
-OTHER: dict[str, Callable[[Settings, app.Record], Any]] = {"bare": bare, "hmac": hmac, "hmac-asgi": HmacAsgi}
+OTHER: dict[str, Callable[[Settings, app.Record], Any]] = {
+    "bare": bare,
+    "hmac": hmac,
+    "hmac-asgi": HmacAsgi,
+    "kept": Kept,
+    "parsed": Parsed,
+}
 ROUTES = [*OTHER, "translated", "durable"]
 
 
