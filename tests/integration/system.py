@@ -126,6 +126,18 @@ class System:
         answer: list[dict[str, Any]] = httpx.get(f"http://{self.datadog}/sandbox/requests", timeout=20).json()
         return answer
 
+    def incidents(self) -> list[dict[str, Any]]:
+        """What there is in the sandbox's Incident Management, oldest first."""
+        headers = {"DD-API-KEY": "key", "DD-APPLICATION-KEY": "key"}
+        found: list[dict[str, Any]] = []
+        while True:
+            query = f"page[size]=100&page[offset]={len(found)}"
+            answer = httpx.get(f"http://{self.datadog}/api/v2/incidents?{query}", headers=headers, timeout=60)
+            page = answer.raise_for_status().json()["data"]
+            if not page:
+                return found
+            found += page
+
     def script(self, *steps: Mapping[str, Any]) -> None:
         httpx.post(f"http://{self.datadog}/sandbox/script", json=list(steps), timeout=5).raise_for_status()
 

@@ -56,7 +56,7 @@ async def test_datadog_comes_to_what_really_happened(system: System, capsys: pyt
         "what Datadog was asked": store.wrongs,
         "what Datadog's own client would not send": invalid,
         "what Datadog lists": _not_listed(system, story, store),
-        "what it comes to": differences(story.facts, store.facts(_managed(system))),
+        "what it comes to": differences(story.facts, store.facts(system.incidents())),
     }
     with capsys.disabled():
         print(_report(story, len(told), reception.answers, seen, wrongs))  # noqa: T201 - it is what was checked
@@ -118,22 +118,6 @@ def _not_listed(system: System, story: Company, store: Store) -> list[str]:
         wrongs += [f"{what}: {one} is not listed" for one in sorted(known.keys() - listed)]
         wrongs += [f"{what}: {one} is listed" for one in sorted(listed - known.keys())]
     return wrongs
-
-
-def _managed(system: System) -> list[dict[str, Any]]:
-    """The incidents in Incident Management, a page at a time."""
-    found: list[dict[str, Any]] = []
-    while True:
-        answer = httpx.get(
-            f"http://{system.datadog}/api/v2/incidents",
-            params={"page[size]": 100, "page[offset]": len(found)},
-            headers=KEYS,
-            timeout=60,
-        )
-        page = answer.raise_for_status().json()["data"]
-        if not page:
-            return found
-        found += page
 
 
 def _listed(system: System, what: str, begin: int, end: int) -> Iterator[str]:

@@ -14,12 +14,13 @@ from typing import Any
 from faults import frozen, redis_of, restarted
 from system import System
 
-from soak.account import Disturbance
+from soak.evidence import Disturbance
 from soak.schedule import EVERYTHING, HARMS, WORKERS, Planned
 from soak.wire import Wire
 
 USUALLY: Mapping[str, Any] = {"delay_ms": 30, "times": "forever"}
 """What Datadog needs for an answer, so that some calls are always under way."""
+_TO_INCIDENTS = [{"method": method, "path": "/api/v2/incidents"} for method in ("POST", "PATCH", "DELETE")]
 SCRIPTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "429": [{"rate_limit": {"limit": 15, "period_s": 1}}, USUALLY],
     "503": [{"status": 503, "times": "forever"}],
@@ -32,8 +33,23 @@ SCRIPTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "cuts within the answer": [{"drop": "mid_reply", "times": "forever"}],
     "slow": [{"delay_ms": 2_500, "times": "forever"}],
     "hangs": [{"delay_ms": 15_000, "times": 20}, USUALLY],
+    # lists are answered: by them the bridge finds what it may have created
+    "cuts before it answers about incidents": [
+        *({"drop": "before_reply", "times": "forever", "match": match} for match in _TO_INCIDENTS),
+        USUALLY,
+    ],
+    "slow about incidents": [
+        *({"delay_ms": 5_000, "times": "forever", "match": match} for match in _TO_INCIDENTS),
+        USUALLY,
+    ],
 }
-_UNHEARD = ("cuts before it answers", "cuts within the answer", "hangs", "refuses connections")
+_UNHEARD = (
+    "cuts before it answers",
+    "cuts before it answers about incidents",
+    "cuts within the answer",
+    "hangs",
+    "refuses connections",
+)
 """What may keep an answer of Datadog's from being heard."""
 END_S = 60.0
 """What a process gets to end in, as in Kubernetes with the values of the chart."""

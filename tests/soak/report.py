@@ -27,6 +27,7 @@ def as_text(result: Result) -> str:
         f"  posts         {sum(result.tries.values())}: {_counts(result.tries)}",
         f"  accepted      {sum(one.accepted.values())} statements = {_sum(one.accepted)}",
         f"  may be        {sum(one.may_be.values())}, whose sender heard no 202: {_counts(one.may_be) or 'none'}",
+        f"  concluded     {sum(one.concluded.values())}, which no webhook says: {_counts(one.concluded) or 'none'}",
         f"  requests      {sum(one.requests.values())}: {_counts(one.requests)}; {one.repeated} repeated in doubt",
         "  wrong         "
         + ", ".join(f"{name.replace('_', ' ')} {len(getattr(one, name))}" for name in Account.WRONGS),
@@ -57,6 +58,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "posts": dict(result.tries),
         "accepted": dict(one.accepted),
         "may_be": dict(one.may_be),
+        "concluded": dict(one.concluded),
         "requests": dict(one.requests),
         "repeated_in_doubt": one.repeated,
         "wrong": {name: list(getattr(one, name)) for name in Account.WRONGS},
@@ -72,4 +74,5 @@ def _sum(accepted: Mapping[str, int]) -> str:
 
 
 def _counts(counted: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in sorted(counted.items(), key=lambda item: -item[1]))
+    most_first = sorted(counted.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in most_first)

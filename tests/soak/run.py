@@ -10,14 +10,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from faults import redis_of
 from redis.exceptions import RedisError
 from system import System, free_port
 from year.play import configure
 
+from bridge.call import call_of
 from bridge.embedded_redis import PrivateRedis
 from bridge.ledger import Ledger, Place
-from soak.account import Account, Kept, account, name_of
+from soak.account import Account, account
+from soak.drained import PAGE, is_drained
+from soak.evidence import Kept
 from soak.harm import USUALLY, Harmer
+from soak.naming import name_of
 from soak.schedule import WORKERS, Planned, schedule
 from soak.senders import Senders
 from soak.traffic import traffic
@@ -30,7 +35,6 @@ DRAINED_WITHIN_S = 240.0
 alone (1, 2, 5, 10, 30, 60 s), one after the other."""
 LOOKS_AFTER_S = 6.0
 """Longer than a lease: what a worker would send again when nothing waits any more belongs to the account."""
-PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,6 @@ async def _run(
     story = traffic(seed, int(seconds * per_second) + 1, now - now % 3600)
     configure(system, story.content)
     system.environ["DORA_BRIDGE_DATADOG_URL"] = f"http://{wire.address}"
-    # with one, a late deployment has a PATCH of its own, which waits up to ten minutes for it to be surely there
-    del system.environ["DD_APP_KEY"]
     await wire.connect()
     await asyncio.to_thread(system.start_sandbox)
     await asyncio.to_thread(system.script, USUALLY)
@@ -113,9 +115,11 @@ async def _run(
     ]
     async with system.ledger() as ledger:
         kept = [one async for one in _kept(ledger)]
+    listed = await asyncio.to_thread(system.incidents)
     _write(system.folder / "sent.jsonl", (json.dumps(asdict(one)) for one in senders.sent))
     _write(system.folder / "kept.jsonl", (json.dumps(asdict(one)) for one in kept))
     _write(system.folder / "requests.jsonl", (json.dumps(one) for one in requests))
+    _write(system.folder / "listed.jsonl", (json.dumps(one) for one in listed))
     _write(system.folder / "harm.txt", harmer.done)
     return Result(
         seed,
@@ -123,7 +127,7 @@ async def _run(
         planned,
         harmer.done,
         harmer.skipped,
-        account(senders.sent, kept, requests, harmer.disturbances),
+        account(senders.sent, kept, requests, harmer.disturbances, listed=listed, now=time.time()),
         senders.tries,
         drained_s,
         harmer.ended,
@@ -137,9 +141,9 @@ def _write(file: Path, lines: Sequence[str] | Iterator[str]) -> None:
 
 async def _drained_s(system: System) -> float | None:
     begin = time.monotonic()
-    async with system.ledger() as ledger:
+    async with system.ledger() as ledger, redis_of(system) as redis:
         while time.monotonic() < begin + DRAINED_WITHIN_S:
-            if (await ledger.counts())["waiting"] == 0:
+            if await is_drained(redis, ledger):
                 return time.monotonic() - begin
             await asyncio.sleep(0.2)
     return None
@@ -150,19 +154,23 @@ async def _kept(ledger: Ledger) -> AsyncIterator[Kept]:
     after: Place | None = None
     while places := await ledger.places(["waiting", "settled"], after=after, count=PAGE):
         ids = [id_ for _, id_ in places]
-        for id_, record, story in zip(ids, await ledger.briefly(ids), await ledger.stories(ids), strict=True):
+        records, stories = await ledger.briefly(ids), await ledger.stories(ids)
+        facts = await ledger.facts([record.envelope.fact if record else "" for record in records])
+        for id_, record, story, fact in zip(ids, records, stories, facts, strict=True):
             if record is None:
                 yield Kept(id_, "unreadable")
                 continue
             envelope = record.envelope
-            call = {"method": envelope.method, "path": envelope.path, "body": envelope.body}
+            call = asdict(call_of(envelope, opening=fact.opening, uuid=fact.uuid))
             yield Kept(
                 id_,
                 record.state,
                 name_of(call) or "" if envelope.method else "",
                 envelope.key,
                 envelope.order,
+                envelope.rank,
                 envelope.received_at / 10**9,
+                envelope.after,
                 was_dead=any(line["state"] == "dead_lettered" for line in story),
             )
         after = places[-1]

@@ -56,6 +56,8 @@ HARMS: Mapping[str, Sequence[Harm]] = {
         Harm("slow", 4, 12),
         Harm("hangs", 3, 6),
         Harm("refuses connections", 2, 8),
+        Harm("cuts before it answers about incidents", 3, 10),
+        Harm("slow about incidents", 6, 12),
     ),
     EVERYTHING: (Harm("rolled out", 0, 0),),
 }

@@ -19,7 +19,7 @@ from collections import Counter
 import httpx
 from system import SECRET, System
 
-from soak.account import NO_ANSWER, Sent
+from soak.evidence import NO_ANSWER, Sent
 from soak.traffic import Posting, Traffic, headers_of, statements
 
 ARGOCD_WAITS_S = (1.0, 2.0, 4.0)

@@ -8,85 +8,24 @@ from typing import Any
 
 import pytest
 
-from soak.account import Account, Disturbance, Kept, Sent, account, name_of
-
-AT = 1_800_000_000.0
-SERVICE = "deployment:shop/production"
-
-
-def deployed(name: str, second: float, **more: Any) -> dict[str, Any]:
-    attributes = {"id": name, "service": "shop", "env": "production", "finished_at": 1}
-    return _request("POST", "/api/v2/dora/deployment", attributes | more, second)
-
-
-def failed(end: int | None, second: float, **more: Any) -> dict[str, Any]:
-    attributes = {"id": "incident", "services": ["shop"], "started_at": 1}
-    return _request("POST", "/api/v2/dora/failure", attributes | ({"finished_at": end} if end else {}) | more, second)
-
-
-def _request(method: str, path: str, attributes: Mapping[str, Any] | None, second: float) -> dict[str, Any]:
-    body = None if attributes is None else {"data": {"attributes": dict(attributes)}}
-    return {"method": method, "path": path, "body": body, "status": 200, "note": None, "at": AT + second}
-
-
-OPEN, CLOSED = "incident~open", "incident~closed"
-SENT = (
-    Sent("github", ("first",), said="accepted", acknowledged_at=AT + 1),
-    Sent("github", ("second",), said="accepted", acknowledged_at=AT + 2),
-    Sent("github", ("second",), said="duplicate", acknowledged_at=AT + 9),
-    Sent("pagerduty", (OPEN,), said="accepted", acknowledged_at=AT + 1),
-    Sent("pagerduty", (CLOSED,), said="accepted", acknowledged_at=AT + 3),
-    Sent("github", ("in-note",), said="ignored", acknowledged_at=AT + 1),
-    Sent("argocd", ("in-broken",), said="dead_lettered", acknowledged_at=AT + 1),
-    Sent("opsgenie", ("unheard",), said="no answer"),
-    Sent("opsgenie", ("never came",), said="no answer"),
-    Sent("argocd", ("forged",), said="401", is_forged=True),
-)
-KEPT = (
-    Kept("first", "delivered", "first", SERVICE, 1, AT + 0.9),
-    Kept("second", "delivered", "second", SERVICE, 2, AT + 1.9),
-    Kept(OPEN, "delivered", "incident opened", "failure:incident", 1, AT + 0.9),
-    Kept(CLOSED, "delivered", "incident closed at 5", "failure:incident", 2, AT + 2.9),
-    Kept("in-note", "ignored"),
-    Kept("in-broken", "dead_lettered", was_dead=True),
-    Kept("unheard", "delivered", "unheard", "deployment:other/production", 1, AT + 0.9),
-)
-REQUESTS = (
-    deployed("first", 2) | {"status": 503, "note": "script: status 503"},
-    deployed("first", 3),
-    failed(None, 3),
-    deployed("unheard", 3),
-    deployed("second", 4),
-    failed(5, 4),
-    _request("GET", "/api/v2/dora/deployments", None, 5),
-    _request("POST", "/api/v2/dora/failures", {"from": "a", "to": "b"}, 5),
-)
-
-
-def taken(
-    sent: Sequence[Sent] = SENT,
-    kept: Sequence[Kept] = KEPT,
-    requests: Sequence[Mapping[str, Any]] = REQUESTS,
-    disturbances: Sequence[Disturbance] = (),
-) -> Account:
-    return account(sent, kept, requests, disturbances)
-
-
-def wrongs(one: Account) -> dict[str, Sequence[str]]:
-    return {name: getattr(one, name) for name in Account.WRONGS if getattr(one, name)}
+from soak.account import account
+from soak.evidence import Disturbance, Kept, Sent
+from soak.example import AT, CLOSED, KEPT, OPEN, REQUESTS, SENT, deployed, failed, marked, request, taken, wrongs
+from soak.naming import name_of
 
 
 def test_it_comes_out_even() -> None:
     one = taken()
     assert one.is_even
-    assert one.accepted == {"delivered": 4, "ignored": 1, "dead_lettered": 1}
+    assert one.accepted == {"delivered": 12, "ignored": 1, "dead_lettered": 1}
     assert one.may_be == {"delivered": 1, "not recorded": 1}
-    assert one.requests == {"200": 5, "503": 1}
+    assert one.concluded == {"delivered": 1}
+    assert one.requests == {"200": 10, "201": 2, "202": 1, "204": 1, "503": 1}
     assert one.webhooks["duplicate"] == 1
 
 
 def test_nothing_at_all_is_not_even() -> None:
-    assert not account((), (), ()).is_even
+    assert not account((), (), (), listed=(), now=AT).is_even
 
 
 def test_an_event_that_is_not_in_the_ledger_is_lost() -> None:
@@ -102,9 +41,9 @@ def test_an_event_that_datadog_was_never_told_is_lost() -> None:
     assert not one.is_even
 
 
-@pytest.mark.parametrize("status", [503, None])
-def test_an_event_that_datadog_did_not_take_is_lost(status: int | None) -> None:
-    refused = {"status": status, "note": "script: drop before_processing"}
+@pytest.mark.parametrize(("status", "said"), [(503, "status 503"), (None, "drop before_processing")])
+def test_an_event_that_datadog_did_not_take_is_lost(status: int | None, said: str) -> None:
+    refused = {"status": status, "note": f"script: {said}"}
     one = taken(requests=[*REQUESTS[:4], REQUESTS[4] | refused, *REQUESTS[5:]])
     assert wrongs(one) == {"lost": ["second: delivered, and Datadog was not told"]}
 
@@ -126,7 +65,7 @@ def test_what_may_have_been_missed_is_accepted_only_if_it_is_there() -> None:
     sent = [*SENT, Sent("argocd", (), ("known before", "first"), "accepted", AT + 5)]
     one = taken(sent=sent)
     assert one.is_even
-    assert sum(one.accepted.values()) == 6
+    assert sum(one.accepted.values()) == 14
 
 
 def test_a_webhook_that_named_it_in_passing_before_the_ledger_had_it_makes_it_not_known() -> None:
@@ -216,8 +155,9 @@ def test_a_repetition_is_explained_by_what_was_disturbed_when_the_answer_came() 
         ([*KEPT, Kept("forged", "waiting")], REQUESTS),
         ([*KEPT, Kept("nobody's", "delivered", "nobody's")], [*REQUESTS, deployed("nobody's", 5)]),
         (KEPT, [*REQUESTS, deployed("forged", 5)]),
-        (KEPT, [*REQUESTS, _request("PATCH", "/api/v2/dora/deployments/first", {"change_failure": True}, 5)]),
-        (KEPT, [*REQUESTS, _request("DELETE", "/api/v2/dora/failure/incident", None, 5)]),
+        (KEPT, [*REQUESTS, marked("first", 5)]),
+        (KEPT, [*REQUESTS, marked("bad", 9, remediation={"id": "second", "type": "rollback"})]),
+        (KEPT, [*REQUESTS, request("DELETE", "/api/v2/dora/failure/incident", None, 5)]),
     ],
 )
 def test_what_no_authentic_webhook_states_is_invented(
@@ -229,9 +169,10 @@ def test_what_no_authentic_webhook_states_is_invented(
 
 
 def test_what_datadog_itself_would_refuse_is_seen() -> None:
-    refusal = deployed("first", 2.5) | {"status": 400, "note": "finished_at is before started_at"}
-    one = taken(requests=[refusal, *REQUESTS])
-    assert wrongs(one) == {"refused": ["first: 400 finished_at is before started_at"]}
+    for note in ("finished_at is before started_at", "script: delay_ms 30; finished_at is before started_at"):
+        refusal = deployed("first", 2.5) | {"status": 400, "note": note}
+        one = taken(requests=[refusal, *REQUESTS])
+        assert wrongs(one) == {"refused": [f"first: 400 {note}"]}
     limited = deployed("first", 2.5) | {"status": 429, "note": "above the rate limit"}
     assert taken(requests=[limited, *REQUESTS]).is_even
 

@@ -12,7 +12,7 @@ from bridge.intake import Delivery, receive, verify
 from soak.traffic import Posting, Traffic, headers_of, statements, traffic
 
 NOW = 1_795_000_000
-NUMBER = 4_000
+NUMBER, FORTY_SECONDS = 4_000, 1_000
 SECRET = b"a secret"
 
 
@@ -53,9 +53,34 @@ def test_there_are_deployments_of_several_services_and_incidents_of_every_fate(
     for end in ("open", "closed"):
         assert any(one.rpartition("~")[2].startswith(end) for one in every), end
     assert any("-r1" in one and one.startswith("pagerduty-incident-") for one in every), "none is reopened"
-    assert not any("change-failure" in one for one in every), "these wait for minutes"
     times_stated = Counter(one for states in good for one in states)
     assert max(times_stated.values()) > 1, "nothing is delivered again"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forty_seconds_have_failed_deployments_and_merged_incidents_and_those_of_incident_management(seed: int) -> None:
+    story = traffic(seed, FORTY_SECONDS, NOW)
+    configuration, endpoints = story.parsed()
+    calls: Counter[str] = Counter()
+    known: set[str] = set()
+    for posting in (one for one in story.postings if not one.is_forged):
+        endpoint = endpoints[posting.webhook.endpoint]
+        delivery = Delivery(headers_of(posting, endpoint, SECRET), {}, posting.webhook.body)
+        rules = configuration.rules
+        for one in receive(endpoint, delivery, secret=1, now=NOW * 10**9, rules=rules, application_key=True).envelopes:
+            is_reported = one.method != "DELETE" or f"{one.datadog_id}~open" in known
+            if one.id not in known and is_reported:
+                calls[f"{one.method} {one.key.partition(':')[0]} {one.id.partition('~')[2]}"] += 1
+            known.add(one.id)
+    for call in (
+        "PATCH change change-failure",
+        "PATCH change remedied",
+        "DELETE failure withdrawn",
+        "DELETE incident withdrawn",
+        "POST incident open",
+        "POST incident closed",
+    ):
+        assert calls[call] >= 5, (call, calls)
 
 
 def test_there_is_every_kind_of_badness(story: Traffic) -> None:

@@ -1,7 +1,7 @@
 """What is posted: the webhooks of a fictitious company's months, in order of arrival, and some that are bad. Pure.
 
 The company is that of `make year`: all senders, services that are deployed together, incidents that open, close,
-are merged and reopened, redeliveries, disorder, second subscriptions.
+are merged and reopened, redeliveries, disorder, second subscriptions; and more of its troubles (`troubles.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from year.cast import DAY
 from year.company import company
 from year.vendors.post import Webhook
 from year.webhooks import configuration as configuration_of
@@ -22,6 +23,7 @@ from bridge.configuration import Configuration
 from bridge.intake import Delivery, receive
 from bridge.senders import signed
 from bridge.source import Endpoint
+from soak.troubles import with_troubles
 
 FEWEST_A_DAY = 80
 BAD_SHARE = 0.04
@@ -56,18 +58,14 @@ class Traffic:
 def traffic(seed: int, number: int, now: int) -> Traffic:
     """So many webhooks of what happened until `now` (seconds since the epoch)."""
     days = max(14, number // FEWEST_A_DAY + 1)
-    story = company(seed, days, now)
+    story = with_troubles(company(seed, days, now), seed, now - days * DAY, now)
+    # which deployment an incident belongs to depends on what was heard: the year looks at that
     content = configuration_of(story, {"mode": "off"})
     for options in content["endpoints"].values():
-        # a PATCH waits up to ten minutes for its deployment to be surely there, an incident of Incident Management
-        # has no id of ours: the year looks at both
-        options["linking"] = "off"
         # so that a failure has two statements, which their requests tell apart
         options.pop("priority_updates", None)
-        if options.get("send_as") == "incident":
-            options["send_as"] = "failure"
-    content["endpoints"]["github"] = {"linking": "off"}
-    content["endpoints"]["opsgenie"] = {"linking": "off"}
+    content["endpoints"]["github"] = {}
+    content["endpoints"]["opsgenie"] = {}
     dice = random.Random(f"bad/{seed}")  # noqa: S311 - a choice, no secret
     postings = []
     for webhook in webhooks(story, seed)[:number]:
@@ -146,7 +144,7 @@ def statements(
         secret=1,
         now=now,
         rules=configuration.rules,
-        application_key=False,
+        application_key=True,
     )
     missed = {one.id for one in receipt.envelopes if one.is_catch_up}
     return tuple(one.id for one in receipt.envelopes if one.id not in missed), tuple(sorted(missed))
