@@ -10,6 +10,8 @@ from soak.run import soak
 
 SEED, SECONDS, A_SECOND = 3, 40, 25
 """A seed with which every part is harmed, several at a time."""
+KINDS = {"PATCH deployments", "DELETE failure", "POST incidents", "PATCH incidents", "DELETE incidents"}
+"""Of what Datadog has to be told in every run, those that depend on what it was told before."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -22,5 +24,6 @@ async def test_the_account_comes_out_even(tmp_path: Path) -> None:
     assert len(result.done) + result.skipped == len(result.planned)
     assert len(result.done) > len(result.planned) / 2
     assert result.account.accepted["delivered"] > 50
+    assert result.account.told.keys() >= KINDS
     assert result.account.webhooks["401"] > 0
     assert heard

@@ -36,6 +36,8 @@ class Account:
     """Statements that the bridge made of what it knew, by where they stand."""
     requests: Mapping[str, int]
     """Of Datadog, by its answer."""
+    told: Mapping[str, int]
+    """Statements that Datadog took, by `kind_of`."""
     repeated: int
     """Requests that repeat what Datadog had answered well, while it could not be known."""
     lost: Sequence[str] = ()
@@ -123,6 +125,7 @@ def account(
         may_be=Counter(ledger[id_].state if id_ in ledger else "not recorded" for id_ in unsure),
         concluded=Counter(ledger[id_].state for id_ in concluded),
         requests=told.answers,
+        told=told.kinds,
         repeated=told.repeated,
         lost=sorted(_lost(ledger, acknowledged.keys() | concluded, told.taken)),
         changed=sorted(id_ for id_, bodies in told.bodies.items() if len(bodies) > 1),

@@ -40,6 +40,12 @@ def name_of(call: Mapping[str, Any]) -> str | None:
     return f"{method} {path}"
 
 
+def kind_of(call: Mapping[str, Any]) -> str:
+    """Method and what it is about, such as `DELETE failure`."""
+    _, _, _, area, *rest = str(call["path"]).split("/")
+    return f"{call['method']} {rest[0] if area == 'dora' else area}"
+
+
 def is_creation(call: Mapping[str, Any]) -> bool:
     """Whether it makes an incident in Incident Management, and would make another one each time."""
     return bool(call["method"] == "POST" and call["path"] == INCIDENTS)

@@ -29,6 +29,7 @@ def as_text(result: Result) -> str:
         f"  may be        {sum(one.may_be.values())}, whose sender heard no 202: {_counts(one.may_be) or 'none'}",
         f"  concluded     {sum(one.concluded.values())}, which no webhook says: {_counts(one.concluded) or 'none'}",
         f"  requests      {sum(one.requests.values())}: {_counts(one.requests)}; {one.repeated} repeated in doubt",
+        f"  told          {sum(one.told.values())} statements: {_counts(one.told)}",
         "  wrong         "
         + ", ".join(f"{name.replace('_', ' ')} {len(getattr(one, name))}" for name in Account.WRONGS),
     ]
@@ -60,6 +61,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "may_be": dict(one.may_be),
         "concluded": dict(one.concluded),
         "requests": dict(one.requests),
+        "told": dict(one.told),
         "repeated_in_doubt": one.repeated,
         "wrong": {name: list(getattr(one, name)) for name in Account.WRONGS},
         "ended_by_themselves": dict(result.ended),

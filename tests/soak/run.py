@@ -30,9 +30,9 @@ from soak.wire import Wire
 
 PATIENCE_S = 90.0
 """How long senders go on repeating when the traffic and all harm is over: Argo CD's three waits of 20 s, and more."""
-DRAINED_WITHIN_S = 240.0
-"""Longer than any hold (30 s), a park (30 s, 60 s when its probe was refused) and the waits of an event that failed
-alone (1, 2, 5, 10, 30, 60 s), one after the other."""
+DRAINED_WITHIN_S = 400.0
+"""Longer than any hold (30 s), a park (30 s, 60 s when its probe was refused), the waits of an event that failed alone
+(1, 2, 5, 10, 30, 60 s) and that of a PATCH which found it not there for the third time (132 s), one after the other."""
 LOOKS_AFTER_S = 6.0
 """Longer than a lease: what a worker would send again when nothing waits any more belongs to the account."""
 

@@ -21,6 +21,15 @@ def test_it_comes_out_even() -> None:
     assert one.may_be == {"delivered": 1, "not recorded": 1}
     assert one.concluded == {"delivered": 1}
     assert one.requests == {"200": 10, "201": 2, "202": 1, "204": 1, "503": 1}
+    assert one.told == {
+        "POST deployment": 4,
+        "POST failure": 3,
+        "POST incidents": 2,
+        "PATCH deployments": 2,
+        "PATCH incidents": 1,
+        "DELETE failure": 1,
+        "DELETE incidents": 1,
+    }
     assert one.webhooks["duplicate"] == 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from soak.evidence import Disturbance, Kept
-from soak.naming import is_creation, name_of
+from soak.naming import is_creation, kind_of, name_of
 from workers.patience import DELAYED_S
 
 REFUSED_FOR_GOOD = 422
@@ -32,6 +32,8 @@ class Told:
         self.answers: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()
         """How often Datadog took a statement, whether or not its answer was heard."""
+        self.kinds: Counter[str] = Counter()
+        """How many statements of a kind it took."""
         self.bodies: defaultdict[str, set[str]] = defaultdict(set)
         self.repeated = 0
         self.disorder: list[str] = []
@@ -80,6 +82,7 @@ class Told:
             self._had[id_].append(moment + (DELAYED_S if status == 202 else 0.0))
         if is_taken and is_creation(request) and self.taken[id_]:
             self.doubled.append(id_)
+        self.kinds[kind_of(request)] += is_taken and not self.taken[id_]
         self.taken[id_] += is_taken
 
     def untouchable_until(self, deployment: str) -> float | None:
