@@ -85,6 +85,8 @@ class Drain:
         self._in_flight: Counter[int] = Counter()
         """lane -> requests under way, of lanes that were lost meanwhile too"""
         self._done: list[_Done] = []
+        self._settling: list[_Done] = []
+        """Those of `_done` that are being put down, `AT_ONCE` after `AT_ONCE`."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._stir = asyncio.Event()
         self._closing = False
@@ -151,15 +153,14 @@ class Drain:
         relapsed = {lane for lane in lanes if lane in self._leases or self._in_flight[lane]}
         self._lose(relapsed)
         self._leased([lane for lane in lanes if lane not in relapsed], before)
-        idle = {lane for lane in relapsed if not self._in_flight[lane] and lane not in self._unsettled_lanes}
-        await self._give_back(idle | self._surplus(share))
+        await self._give_back({lane for lane in relapsed if self._is_idle(lane)} | self._surplus(share))
         for family in {family_of(lane) for lane in lanes}:
             self._fetched_all_until[family] = 0.0
 
     @property
     def _unsettled_lanes(self) -> set[int]:
         """Lanes with outcomes that the ledger does not have yet: given back now, their events would go out again."""
-        return {one.head.lane for one in self._done}
+        return {one.head.lane for one in (*self._done, *self._settling)}
 
     def _surplus(self, share: int) -> set[int]:
         """Lanes beyond the fair share, which has become smaller: of those with nothing under way or to be put down."""
@@ -191,9 +192,8 @@ class Drain:
             random.shuffle(lanes)  # so that no lane is always served last when the window is short
             asked = min(wanted, AT_ONCE)
             lost, heads, due_in_ms = await self._ledger.fetch(self._owner, lanes, wanted=asked, each=asked)
-            lanes = [lane for lane in lanes if lane not in lost]
-            self._leased(lanes, now)
-            self._lose(lost)
+            await self._renewed(set(lanes), lost, now)
+            lanes = [lane for lane in lanes if lane in self._leases]
             self._add(heads)
             if len(heads) < asked:
                 wait_s = math.inf if due_in_ms is None else due_in_ms / 1000
@@ -290,28 +290,28 @@ class Drain:
         """Tells the destination and the ledger what is done, and takes in hand what comes next of those keys."""
         if not self._done:
             return
-        done, self._done = self._done, []
+        self._settling, self._done = self._done, []
         standings = dict.fromkeys(FAMILIES, Standing())
-        settled = 0
         try:
             for family in FAMILIES:
-                if reports := [_report(one) for one in done if _calls(one.head) == family]:
+                if reports := [_report(one) for one in self._settling if _calls(one.head) == family]:
                     standings[family] = await self._destination.report(family, reports)
-            while settled < len(done):
-                some = done[settled : settled + AT_ONCE]
-                await self._settle_some(some, _concluded(some, standings, self._sample_percent))
-                settled += len(some)
+            while self._settling:
+                await self._settle_some(standings)
         except BaseException:
-            self._unsettled += _concluded(done[settled:], standings, self._sample_percent)
+            self._unsettled += _concluded(self._settling, standings, self._sample_percent)
+            self._settling = []
             raise
 
-    async def _settle_some(self, done: Sequence[_Done], settlements: Sequence[Settlement]) -> None:
+    async def _settle_some(self, standings: Mapping[str, Standing]) -> None:
+        some = self._settling[:AT_ONCE]
+        settlements = _concluded(some, standings, self._sample_percent)
         before = time.monotonic()
         lost, heads = await self._ledger.settle(self._owner, settlements)
-        for one, settlement in zip(done, settlements, strict=True):
+        del self._settling[:AT_ONCE]
+        for one, settlement in zip(some, settlements, strict=True):
             _tell(one, settlement)
-        self._leased([lane for lane in {one.head.lane for one in done} - lost if lane in self._leases], before)
-        self._lose(lost)
+        await self._renewed({one.head.lane for one in some}, lost, before)
         self._add(heads)
 
     def _add(self, heads: list[Head]) -> None:
@@ -323,6 +323,22 @@ class Drain:
         """Notes until when lanes are surely ours: counted from before the call that renewed them."""
         for lane in lanes:
             self._leases[lane] = renewed_at + LEASE_MS / 1000 - _MARGIN_S
+
+    async def _renewed(self, lanes: set[int], lost: set[int], called_at: float) -> None:
+        """Notes of lanes that a call renewed that they are ours, but for those that are `lost`, or may have been.
+
+        A lease that had run out when the answer came may have been taken anew: Redis stood still, and did in the end
+        what a call said that was given up and made again. Then all that is in hand of the lane is due once more.
+        """
+        now = time.monotonic()
+        lapsed = {lane for lane in lanes - lost if self._leases.get(lane, math.inf) <= now}
+        self._leased([lane for lane in lanes - lost - lapsed if lane in self._leases], called_at)
+        self._lose(lost | lapsed)
+        await self._give_back({lane for lane in lapsed if self._is_idle(lane)})
+
+    def _is_idle(self, lane: int) -> bool:
+        """Whether nothing of it is under way, or has to be put down: only then others may have it at once."""
+        return not self._in_flight[lane] and lane not in self._unsettled_lanes
 
     def _lose(self, lanes: set[int]) -> None:
         for lane in lanes & self._leases.keys():
