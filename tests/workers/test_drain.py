@@ -1,10 +1,10 @@
-"""A drain over a real Redis that stands still for longer than a lease: nothing is sent twice, nothing out of order."""
+"""A drain over a real Redis: one that stands still for longer than a lease, and one that webhooks want as well."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +15,11 @@ from bridge import redis_url
 from bridge.dora import Deployment
 from bridge.embedded_redis import PrivateRedis
 from bridge.envelope import Envelope, identity
-from bridge.ledger import LANES, LEASE_MS, Entry, Head, Ledger
+from bridge.ledger import LANES, LEASE_MS, Entry, Head, Ledger, Settlement
 from workers import drain as drain_
 from workers.courier import Courier
 from workers.destination import Destination, Grant, Report, Standing
-from workers.drain import Drain
+from workers.drain import AT_ONCE, Drain
 from workers.incidents import Incidents
 
 NS = 10**9
@@ -89,18 +89,16 @@ def _build(head: Head) -> httpx.Request:
     return httpx.Request("POST", f"http://datadog/{head.envelope.id}")
 
 
-@pytest.mark.parametrize("is_under_way", [False, True])
-async def test_a_lane_that_was_taken_again_unnoticed_is_not_drained_twice(ledger: Stalls, is_under_way: bool) -> None:
-    entries = []
-    for number, id_ in enumerate(IDS):
-        fact = Deployment(id=id_, service="shop", env="production", started_at=T, finished_at=T + number * NS)
-        entries.append(Entry(Envelope(endpoint="github", source="github", received_at=T, **identity(fact))))
-    await ledger.record(entries)
-    datadog = Datadog(0.5 if is_under_way else 0.05)
+def _deployment(id_: str, service: str, second: int) -> Entry:
+    fact = Deployment(id=id_, service=service, env="production", started_at=T, finished_at=T + second * NS)
+    return Entry(Envelope(endpoint="github", source="github", received_at=T, **identity(fact)))
+
+
+def _drain(ledger: Ledger, destination: Destination, datadog: Datadog) -> Drain:
     courier = Courier(5, transport=lambda: datadog)
-    drain = Drain(
+    return Drain(
         ledger,
-        Gate(lambda: is_under_way or ledger.taken > 1),
+        destination,
         courier,
         _build,
         Incidents(ledger, courier, _build, lambda offset: httpx.Request("GET", "http://datadog/list")),
@@ -108,6 +106,14 @@ async def test_a_lane_that_was_taken_again_unnoticed_is_not_drained_twice(ledger
         concurrency=5,
         unsettled=[],
     )
+
+
+@pytest.mark.parametrize("is_under_way", [False, True])
+async def test_a_lane_that_was_taken_again_unnoticed_is_not_drained_twice(ledger: Stalls, is_under_way: bool) -> None:
+    entries = [_deployment(id_, "shop", number) for number, id_ in enumerate(IDS)]
+    await ledger.record(entries)
+    datadog = Datadog(0.5 if is_under_way else 0.05)
+    drain = _drain(ledger, Gate(lambda: is_under_way or ledger.taken > 1), datadog)
     stop, running = asyncio.Event(), None
     running = asyncio.create_task(drain.run(stop, lambda: 1))
     async with asyncio.timeout(30):
@@ -120,3 +126,35 @@ async def test_a_lane_that_was_taken_again_unnoticed_is_not_drained_twice(ledger
     await running
     assert ledger.taken > 1
     assert datadog.asked == IDS
+
+
+class Sizes(Ledger):
+    """Notes how many statements each call is about."""
+
+    def __init__(self, redis: Any) -> None:
+        super().__init__(redis)
+        self.sizes: list[int] = []
+
+    async def fetch(
+        self, owner: str, lanes: Sequence[int], *, wanted: int, each: int
+    ) -> tuple[set[int], list[Head], int | None]:
+        lost, heads, due_in_ms = await super().fetch(owner, lanes, wanted=wanted, each=each)
+        self.sizes.append(len(heads))
+        return lost, heads, due_in_ms
+
+    async def settle(self, owner: str, settlements: Sequence[Settlement]) -> tuple[set[int], list[Head]]:
+        self.sizes.append(len(settlements))
+        return await super().settle(owner, settlements)
+
+
+async def test_no_script_call_is_about_so_much_that_webhooks_would_wait(redis_server: PrivateRedis) -> None:
+    redis = redis_url.patient(redis_server.url)
+    await redis.flushdb()
+    ledger, datadog = Sizes(redis), Datadog(0.001)
+    ids = [f"gh-dep-{number:012d}" for number in range(60)]
+    await ledger.record([_deployment(id_, f"service-{number}", number) for number, id_ in enumerate(ids)])
+    await _drain(ledger, Gate(lambda: True), datadog).run(asyncio.Event(), lambda: 1)
+    assert (await ledger.counts())["waiting"] == 0
+    assert sorted(datadog.asked) == ids
+    assert max(ledger.sizes) == AT_ONCE
+    await redis.aclose()
