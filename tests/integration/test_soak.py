@@ -8,8 +8,8 @@ import pytest
 from soak.report import as_text
 from soak.run import soak
 
-SEED, SECONDS, A_SECOND = 3, 40, 25
-"""A seed with which every part is harmed, several at a time."""
+SEED, SECONDS, A_SECOND = 24, 40, 25
+"""A seed with which every part is harmed, several at a time, and workers while incidents are created slowly."""
 KINDS = {"PATCH deployments", "DELETE failure", "POST incidents", "PATCH incidents", "DELETE incidents"}
 """Of what Datadog has to be told in every run, those that depend on what it was told before."""
 

@@ -7,50 +7,17 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from faults import frozen, redis_of, restarted
 from system import System
 
 from soak.evidence import Disturbance
 from soak.schedule import EVERYTHING, HARMS, WORKERS, Planned
+from soak.scripts import SCRIPTS, UNHEARD, USUALLY
 from soak.wire import Wire
 
-USUALLY: Mapping[str, Any] = {"delay_ms": 30, "times": "forever"}
-"""What Datadog needs for an answer, so that some calls are always under way."""
-_TO_INCIDENTS = [{"method": method, "path": "/api/v2/incidents"} for method in ("POST", "PATCH", "DELETE")]
-SCRIPTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "429": [{"rate_limit": {"limit": 15, "period_s": 1}}, USUALLY],
-    "503": [{"status": 503, "times": "forever"}],
-    "500": [{"status": 500, "delay_ms": 200, "times": "forever"}],
-    "202": [{"status": 202, "delay_ms": 30, "times": "forever"}],
-    "401": [{"status": 401, "times": "forever"}],
-    "422": [{"status": 422, "times": 5}, USUALLY],
-    "cuts before it hears": [{"drop": "before_processing", "times": "forever"}],
-    "cuts before it answers": [{"drop": "before_reply", "times": "forever"}],
-    "cuts within the answer": [{"drop": "mid_reply", "times": "forever"}],
-    "slow": [{"delay_ms": 2_500, "times": "forever"}],
-    "hangs": [{"delay_ms": 15_000, "times": 20}, USUALLY],
-    # lists are answered: by them the bridge finds what it may have created
-    "cuts before it answers about incidents": [
-        *({"drop": "before_reply", "times": "forever", "match": match} for match in _TO_INCIDENTS),
-        USUALLY,
-    ],
-    "slow about incidents": [
-        *({"delay_ms": 5_000, "times": "forever", "match": match} for match in _TO_INCIDENTS),
-        USUALLY,
-    ],
-}
-_UNHEARD = (
-    "cuts before it answers",
-    "cuts before it answers about incidents",
-    "cuts within the answer",
-    "hangs",
-    "refuses connections",
-)
-"""What may keep an answer of Datadog's from being heard."""
 END_S = 60.0
 """What a process gets to end in, as in Kubernetes with the values of the chart."""
 WATCH_S = 0.5
@@ -196,6 +163,6 @@ class Harmer:
 def _leaves_doubt(planned: Planned) -> bool:
     """Whether what Datadog answered meanwhile may not be known: only then may it be asked again."""
     if planned.part == "datadog":
-        return planned.harm in _UNHEARD
+        return planned.harm in UNHEARD
     # a worker that is asked to end puts down what it did
     return planned.part == "redis" or (planned.part in WORKERS and planned.harm != "asked to end")

@@ -21,9 +21,10 @@ from bridge.ledger import Ledger, Place
 from soak.account import Account, account
 from soak.drained import PAGE, is_drained
 from soak.evidence import Kept
-from soak.harm import USUALLY, Harmer
+from soak.harm import Harmer
 from soak.naming import name_of
 from soak.schedule import WORKERS, Planned, schedule
+from soak.scripts import USUALLY
 from soak.senders import Senders
 from soak.traffic import traffic
 from soak.wire import Wire

@@ -7,7 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from bridge.sandbox.script import Script
 from soak.schedule import EVERYTHING, FIRST_S, HARMS, ROLL_OUT_S, WORKERS, Planned, schedule
+from soak.scripts import SCRIPTS, UNHEARD, USUALLY
 
 SEEDS = range(40)
 
@@ -50,6 +52,25 @@ def test_half_an_hour_has_all_of_them_and_none_much_oftener() -> None:
     assert set(met) == {(part, harm.name) for part, harms in HARMS.items() for harm in harms}
     datadog = [met["datadog", harm.name] for harm in HARMS["datadog"]]
     assert max(datadog) - min(datadog) <= 1
+
+
+def test_the_sandbox_takes_the_script_of_every_harm_to_datadog() -> None:
+    told = {harm.name for harm in HARMS["datadog"]} - {"refuses connections"}  # the wire does that
+    assert told == set(SCRIPTS)
+    assert all(Script(list(steps)).left()["steps"] for steps in SCRIPTS.values())
+    assert told | {"refuses connections"} >= set(UNHEARD)
+
+
+@pytest.mark.parametrize("harm", ["cuts before it answers about incidents", "slow about incidents"])
+def test_what_harms_incidents_leaves_their_list_and_all_else_alone(harm: str) -> None:
+    def met(method: str, path: str) -> object:
+        step = Script(list(SCRIPTS[harm])).reach(method, path, b"")
+        return step and step.raw
+
+    for method, path in (("POST", ""), ("PATCH", "/uuid"), ("DELETE", "/uuid")):
+        assert met(method, f"/api/v2/incidents{path}") not in (None, USUALLY)
+    assert met("GET", "/api/v2/incidents") == USUALLY
+    assert met("POST", "/api/v2/dora/failure") == USUALLY
 
 
 def test_forty_seconds_have_several() -> None:
