@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from soak import incidents
-from soak.evidence import NO_ANSWER, Disturbance, Kept, Sent
+from soak.evidence import NO_ANSWER, ON_PURPOSE, Disturbance, Kept, Sent
 from soak.told import Told
-from soak.waits import ON_PURPOSE, waiting_on_purpose
+from soak.waits import waiting_on_purpose
 
 ENDS = ("delivered", "superseded", "ignored", "dead_lettered", "discarded", ON_PURPOSE)
 """Where a statement may stand when all is drained."""

@@ -44,7 +44,10 @@ def _place(envelope: Envelope) -> tuple[int, str]:
 
 async def _waits_for_long(first: Record, waiting: set[str], ledger: Ledger) -> bool:
     """Whether the first statement of its key does."""
-    if not first.story or first.story[-1].get("reason") not in PENDING:
+    reason = first.story[-1].get("reason") if first.story else None
+    if reason == "not_found" and first.envelope.method == "DELETE":
+        return True  # for six minutes: `patience.NOT_FOUND_S`
+    if reason not in PENDING:
         return False
     after = first.envelope.after
     if any(one in waiting for one in after):

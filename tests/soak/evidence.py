@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NO_ANSWER = "no answer"
+ON_PURPOSE = "waiting_on_purpose"
+"""The state of a statement that still waits when all is drained, for good reason; see `waits.py`."""
 MARGIN_S = 5.0
 """So long before and after a disturbance an answer of Datadog's may not have been heard, or not put down."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bridge.incident_management import mark_of
-from soak.evidence import Kept
+from soak.evidence import ON_PURPOSE, Kept
 
 
 def amiss(ledger: Iterable[Kept], listed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -21,7 +21,8 @@ def amiss(ledger: Iterable[Kept], listed: Sequence[Mapping[str, Any]]) -> Iterat
         there[mark_of(incident)].append(incident)
     delivered: defaultdict[str, set[str]] = defaultdict(set)
     for one in ledger:
-        if one.key.startswith("incident:") and one.state == "delivered":
+        # what waits to end or withdraw one waits for what is not there, or was told already (`waits.py`)
+        if one.key.startswith("incident:") and one.state in ("delivered", ON_PURPOSE):
             about, _, word = one.id.partition("~")
             delivered[about].add(word.partition("-")[0])
     for about in sorted(there.keys() | delivered.keys()):

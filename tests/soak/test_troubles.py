@@ -157,6 +157,16 @@ def test_the_end_of_an_incident_may_wait_for_one_that_is_a_dead_letter() -> None
     assert one.lost == ["one~closed: waiting"]
 
 
+def test_a_withdrawal_that_datadog_took_may_wait_and_no_other() -> None:
+    kept = standing("other~withdrawn", state="waiting")
+    one = taken(kept=kept)
+    assert one.is_even
+    assert one.accepted["waiting_on_purpose"] == 1
+    withheld = taken(kept=kept, requests=without(says("other~withdrawn")))
+    assert withheld.lost == ["other~withdrawn: waiting"]
+    assert taken(kept=kept, listed=[*LISTED, there("other", "active")]).incidents
+
+
 # -- withdrawals
 
 

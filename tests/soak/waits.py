@@ -1,4 +1,4 @@
-"""What may still wait when all is drained, since what it is about is not there, or not for long enough. Pure."""
+"""What may still wait when all is drained: what it is about is not there, or not for long enough, or gone. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from soak.evidence import Kept
 from soak.told import Told
 
-ON_PURPOSE = "waiting_on_purpose"
-
 
 def waiting_on_purpose(ledger: Mapping[str, Kept], told: Told, now: float) -> set[str]:
     """Ids of the statements that wait for good reason at this time (seconds since the epoch), as Datadog knows it.
 
     A PATCH waits for its deployments: one that nobody reported or that is a dead letter, or ten minutes after a 202.
-    What ends or withdraws an incident waits for one whose creation is a dead letter; and what comes after such a
-    statement waits behind it.
+    What ends or withdraws an incident waits for one whose creation is a dead letter. A withdrawal that Datadog took,
+    though no worker lived to put that down, looks for six minutes for what is gone. What comes after such a statement
+    waits behind it.
     """
     by_key: defaultdict[str, list[Kept]] = defaultdict(list)
     for one in ledger.values():
@@ -24,7 +23,11 @@ def waiting_on_purpose(ledger: Mapping[str, Kept], told: Told, now: float) -> se
     found: set[str] = set()
     for several in by_key.values():
         waiting = sorted((one for one in several if one.state == "waiting"), key=lambda one: one.place)
-        if waiting and (_lacks_deployment(waiting[0], ledger, told, now) or _lacks_incident(waiting[0], several)):
+        if waiting and (
+            _lacks_deployment(waiting[0], ledger, told, now)
+            or _lacks_incident(waiting[0], several)
+            or _is_done(waiting[0], told)
+        ):
             found.update(one.id for one in waiting)
     return found
 
@@ -43,3 +46,7 @@ def _lacks_incident(one: Kept, several: Iterable[Kept]) -> bool:
     return one.needs_incident and any(
         other.state == "dead_lettered" and other.place < one.place and not other.needs_incident for other in several
     )
+
+
+def _is_done(one: Kept, told: Told) -> bool:
+    return one.needs_incident and one.id.endswith("~withdrawn") and told.taken[one.id] > 0
