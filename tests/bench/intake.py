@@ -203,8 +203,14 @@ def _check(came: load.Came, deliveries: Deliveries, redis: PrivateRedis) -> None
 
 
 def _empty(redis: PrivateRedis) -> None:
+    """Of its append-only file too: what an earlier turn wrote must not be rewritten during the next one."""
     with contextlib.closing(Redis.from_url(redis.url)) as client:
+        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 60, "Redis rewrites its file for ever")
         client.flushall()
+        rewritten = client.info("persistence")["aof_rewrites"]
+        client.bgrewriteaof()
+        until(lambda: client.info("persistence")["aof_rewrites"] > rewritten, 60, "Redis did not begin to rewrite")
+        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 60, "Redis rewrites its file for ever")
 
 
 def _alive(redis: PrivateRedis) -> int:
