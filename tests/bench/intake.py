@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
@@ -91,8 +92,12 @@ def measure(
             if not meanwhile:
                 raise load.LoadFailed("the worker delivered nothing meanwhile")
             delivered.append(meanwhile / steady_s)
-            until(lambda: datadog.count() - before == int(RATE * steady_s), 60, "not all of it was delivered")  # noqa: B023
+            until(partial(_has, datadog, before + int(RATE * steady_s)), 60, "not all of it was delivered")
     return _result(fast, cpu_us, steady, ceiling, delivered, f"{rounds} rounds of {seconds:g} s")
+
+
+def _has(datadog: Upstream, count: int) -> bool:
+    return datadog.count() == count
 
 
 @contextlib.contextmanager

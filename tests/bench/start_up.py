@@ -53,8 +53,8 @@ def measure(folder: Path, *, rounds: int) -> Result:
             }
             _forget_workers(redis)
             for name, has_started in (
-                ("serve, until /livez", lambda: answers(f"http://127.0.0.1:{port}/livez")),  # noqa: B023
-                ("worker, until its first sign of life", lambda: _workers(redis) > 0),
+                ("serve, until /livez", partial(answers, f"http://127.0.0.1:{port}/livez")),
+                ("worker, until its first sign of life", partial(_has_workers, redis)),
             ):
                 command = [name.partition(",")[0]]
                 seconds, used = _until(command, {**settings, **listening}, has_started, folder)
@@ -110,9 +110,9 @@ def _forget_workers(redis: PrivateRedis) -> None:
         client.delete("dora:workers")
 
 
-def _workers(redis: PrivateRedis) -> int:
+def _has_workers(redis: PrivateRedis) -> bool:
     with contextlib.closing(Redis.from_url(redis.url)) as client:
-        return int(client.zcard("dora:workers"))
+        return int(client.zcard("dora:workers")) > 0
 
 
 def main(arguments: list[str]) -> int:
