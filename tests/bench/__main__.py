@@ -36,7 +36,7 @@ FULL: dict[str, Measure] = {
     "backlog": partial(backlog.measure, long=100_000),
 }
 QUICK: dict[str, Measure] = {
-    "intake": partial(intake.measure, rounds=2, seconds=1),
+    "intake": partial(intake.measure, rounds=2, seconds=1, routes=("bare", "hmac", "translated", "durable")),
     "latency": partial(latency.measure, seconds=1, rates=(100, 500, 1000)),
     "delivery": partial(delivery.measure, rounds=1, seconds=2, cells=delivery.QUICK_CELLS),
     "rate_limit": partial(rate_limit.measure, events=500),
