@@ -144,11 +144,10 @@ class _Connection(asyncio.Protocol):
         state = self._state
         if body:
             state.follow(Orders(**json.loads(body)))
-        with_ids = self._url.endswith(b"ids")
-        got = Got(state.delivered, state.refused, state.cut, [_id(one) for one in state.bodies] if with_ids else [])
-        answer: dict[str, Any] = asdict(got)
-        if self._url.endswith(b"count"):
-            answer = {"count": len(state.delivered) + state.cut}
+        answer: dict[str, Any] = {"count": len(state.delivered) + state.cut}
+        if not self._url.endswith(b"count"):  # `count` is asked for often, so it must not copy all that there is
+            ids = [_id(one) for one in state.bodies] if self._url.endswith(b"ids") else []
+            answer = asdict(Got(state.delivered, state.refused, state.cut, ids))
         self._write(200, b"", json.dumps(answer).encode())
 
     def _write(self, status: int, headers: bytes, body: bytes) -> None:
