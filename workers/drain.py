@@ -164,8 +164,7 @@ class Drain:
 
     def _surplus(self, share: int) -> set[int]:
         """Lanes beyond the fair share, which has become smaller: of those with nothing under way or to be put down."""
-        unsettled = self._unsettled_lanes
-        quiet = [lane for lane in self._leases if not self._in_flight[lane] and lane not in unsettled]
+        quiet = [lane for lane in self._leases if self._is_idle(lane)]
         return set(quiet[: max(0, len(self._leases) - share)])
 
     async def _give_back(self, lanes: set[int]) -> None:

@@ -106,7 +106,7 @@ def _delivering(folder: Path) -> Iterator[tuple[int, Upstream]]:
     with PrivateRedis(folder / "redis-of-worker") as redis, upstream(folder) as datadog:
         datadog.follow(delay_ms=50)
         with product.web("durable", redis, folder, datadog.url) as web, product.workers(1, redis, datadog.url, folder):
-            until(lambda: _alive(redis) > 0, 60, f"the worker gave no sign of life; see {folder}")
+            until(partial(product.has_workers, redis), 60, f"the worker gave no sign of life; see {folder}")
             yield web.port, datadog
 
 
@@ -210,17 +210,16 @@ def _check(came: load.Came, deliveries: Deliveries, redis: PrivateRedis) -> None
 def _empty(redis: PrivateRedis) -> None:
     """Of its append-only file too: what an earlier turn wrote must not be rewritten during the next one."""
     with contextlib.closing(Redis.from_url(redis.url)) as client:
-        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 60, "Redis rewrites its file for ever")
+
+        def is_done(rewritten: int) -> bool:
+            told = client.info("persistence")
+            return told["aof_rewrites"] >= rewritten and not told["aof_rewrite_in_progress"]
+
+        before = client.info("persistence")["aof_rewrites"]
+        until(partial(is_done, before), 60, "Redis rewrites its file for ever")
         client.flushall()
-        rewritten = client.info("persistence")["aof_rewrites"]
         client.bgrewriteaof()
-        until(lambda: client.info("persistence")["aof_rewrites"] > rewritten, 60, "Redis did not begin to rewrite")
-        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 60, "Redis rewrites its file for ever")
-
-
-def _alive(redis: PrivateRedis) -> int:
-    with contextlib.closing(Redis.from_url(redis.url)) as client:
-        return int(client.zcard("dora:workers"))
+        until(partial(is_done, before + 1), 60, "Redis does not rewrite its file")
 
 
 def main(arguments: list[str]) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+
 from bench.deliveries import SECRET
 from bench.processes import clean_environ, free_port, running, until
 from bridge.embedded_redis import PrivateRedis
@@ -52,6 +54,12 @@ def workers(count: int, redis: PrivateRedis, datadog_url: str, folder: Path, *, 
     arguments = ["-m", "bridge", "worker", "--processes", str(count)]
     with running(arguments, environ=settings, log=folder / "workers.log") as process:
         yield process.pid
+
+
+def has_workers(redis: PrivateRedis) -> bool:
+    """Whether a worker process gave a sign of life."""
+    with contextlib.closing(Redis.from_url(redis.url)) as client:
+        return int(client.zcard("dora:workers")) > 0
 
 
 def answers(url: str) -> bool:

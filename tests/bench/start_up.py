@@ -22,7 +22,7 @@ from redis import Redis
 from bench.alone import alone
 from bench.deliveries import signed
 from bench.processes import cpu_s, end, free_port, running, until
-from bench.product import answers, environ
+from bench.product import answers, environ, has_workers
 from bench.table import Result
 from bridge.embedded_redis import PrivateRedis
 
@@ -54,7 +54,7 @@ def measure(folder: Path, *, rounds: int) -> Result:
             _forget_workers(redis)
             for name, has_started in (
                 ("serve, until /livez", partial(answers, f"http://127.0.0.1:{port}/livez")),
-                ("worker, until its first sign of life", partial(_has_workers, redis)),
+                ("worker, until its first sign of life", partial(has_workers, redis)),
             ):
                 command = [name.partition(",")[0]]
                 seconds, used = _until(command, {**settings, **listening}, has_started, folder)
@@ -108,11 +108,6 @@ def _forget_workers(redis: PrivateRedis) -> None:
     """One that is ended as soon as it gave its sign of life may not get to say farewell."""
     with contextlib.closing(Redis.from_url(redis.url)) as client:
         client.delete("dora:workers")
-
-
-def _has_workers(redis: PrivateRedis) -> bool:
-    with contextlib.closing(Redis.from_url(redis.url)) as client:
-        return int(client.zcard("dora:workers")) > 0
 
 
 def main(arguments: list[str]) -> int:

@@ -29,7 +29,8 @@ UNITS = (
 def with_troubles(company: Company, seed: int, begin: int, end: int) -> Company:
     """The company with such units, and what happens to them from `begin` to `end` (seconds since the epoch)."""
     kiosk, lockers = UNITS
-    troubles = _Troubles(random.Random(f"troubles/{seed}"), itertools.count(FIRST_NUMBER))  # noqa: S311 - a choice
+    dice = random.Random(f"troubles/{seed}")  # noqa: S311 - a choice, no secret
+    troubles = _Troubles(dice, itertools.count(FIRST_NUMBER))
     rollouts, alarms = [*company.rollouts], [*company.alarms]
     for at in range(begin + EVERY, end - EVERY, EVERY):
         rollouts += [*troubles.rolled_back(kiosk, at), *troubles.degraded(lockers, at)]
