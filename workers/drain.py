@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import random
 import time
 from collections import Counter, deque
@@ -242,8 +243,11 @@ class Drain:
     async def _send(self, head: Head, probe: bool) -> None:
         started = time.perf_counter()
         span = tracing.attempt(_calls(head), head.envelope.trace)
+        # the kernel would let who shares this core wait for up to 5 ms: the web process answers senders meanwhile
+        os.sched_yield()
         try:
             outcome = await self._attempt(head)
+            os.sched_yield()
         except (RedisError, OSError, NoLongerOurs):
             return  # the event is still in the ledger, and untouched: whoever holds the lane then sends it
         except Exception as error:  # noqa: BLE001 - an event this code fails on must not stop the others

@@ -43,8 +43,9 @@ def measure(folder: Path, *, long: int, rounds: int = 3, counted: int = 10_000) 
         ["waiting", "drained/s", "ratio", "bytes each, without body", "with its 10 KB body"],
         [[SHORT, rate, 1.0, None, None], [long, whole, ratio, int(bare), int(with_body)]],
         [
-            f"One worker process, {DELAY_MS} ms upstream, after its first {_WARM_UP} events; the short one is the median "
-            f"of {2 * rounds}, before and after the long one. Bytes are what `used_memory` of Redis grew by, for each of {counted:,} events."
+            f"One worker process, {DELAY_MS} ms upstream, after its first {_WARM_UP} events; the short one is the "
+            f"median of {2 * rounds}, before and after the long one. Bytes are what `used_memory` of Redis grew by, "
+            f"for each of {counted:,} events."
         ],
         [
             Target("bytes in Redis for each waiting event, without its raw body", bare, 1536, "at most"),
