@@ -85,7 +85,8 @@ def measure(
             for route in [one for one in ("hmac", "hmac-asgi", "durable") if one in webs]:
                 _empty(redis)
                 steady[route].append(load.fixed_rate(deliveries, webs[route].port, RATE, steady_s, first=first))
-            port, datadog = delivering
+            port, datadog, redis_of_worker = delivering
+            _rewrite(redis_of_worker)
             before = datadog.count()
             steady["delivering"].append(load.fixed_rate(deliveries, port, RATE, steady_s, first=first))
             meanwhile = datadog.count() - before
@@ -101,13 +102,13 @@ def _has(datadog: Upstream, count: int) -> bool:
 
 
 @contextlib.contextmanager
-def _delivering(folder: Path) -> Iterator[tuple[int, Upstream]]:
-    """The port of a second system of its own, with a worker, and the stand-in that takes 50 ms for an answer."""
+def _delivering(folder: Path) -> Iterator[tuple[int, Upstream, PrivateRedis]]:
+    """The port of a second system of its own, with a worker; the stand-in that takes 50 ms for an answer; its Redis."""
     with PrivateRedis(folder / "redis-of-worker") as redis, upstream(folder) as datadog:
         datadog.follow(delay_ms=50)
         with product.web("durable", redis, folder, datadog.url) as web, product.workers(1, redis, datadog.url, folder):
             until(partial(product.has_workers, redis), 60, f"the worker gave no sign of life; see {folder}")
-            yield web.port, datadog
+            yield web.port, datadog, redis
 
 
 @contextlib.contextmanager
@@ -208,7 +209,14 @@ def _check(came: load.Came, deliveries: Deliveries, redis: PrivateRedis) -> None
 
 
 def _empty(redis: PrivateRedis) -> None:
-    """Of its append-only file too: what an earlier turn wrote must not be rewritten during the next one."""
+    """Of its append-only file too."""
+    with contextlib.closing(Redis.from_url(redis.url)) as client:
+        client.flushall()
+    _rewrite(redis)
+
+
+def _rewrite(redis: PrivateRedis) -> None:
+    """Rewrites the append-only file: what an earlier turn wrote must not make Redis do that during the next one."""
     with contextlib.closing(Redis.from_url(redis.url)) as client:
 
         def is_done(rewritten: int) -> bool:
@@ -217,7 +225,6 @@ def _empty(redis: PrivateRedis) -> None:
 
         before = client.info("persistence")["aof_rewrites"]
         until(partial(is_done, before), 60, "Redis rewrites its file for ever")
-        client.flushall()
         client.bgrewriteaof()
         until(partial(is_done, before + 1), 60, "Redis does not rewrite its file")
 
