@@ -25,7 +25,10 @@ def make_certificates(folder: Path) -> Certificates:
     """Made by the program openssl."""
     made = Certificates(folder / "ca.pem", folder / "one.pem", folder / "one.key")
     ca_key, request, names = folder / "ca.key", folder / "one.csr", folder / "names"
-    names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    # key identifiers and usage are what Python 3.13 asks of certificates (VERIFY_X509_STRICT)
+    names.write_text(
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+    )
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for command in (
         (
@@ -40,6 +43,8 @@ def make_certificates(folder: Path) -> Certificates:
             "2",
             "-subj",
             "/CN=tests",
+            "-addext",
+            "keyUsage=critical,keyCertSign",
         ),
         ("req", *new_key, "-keyout", made.key, "-out", request, "-subj", "/CN=localhost"),
         (

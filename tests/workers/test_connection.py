@@ -163,7 +163,7 @@ async def test_another_host_is_another_connection() -> None:
         async with served(answers(OK)) as (one, _), served(answers(OK)) as (other, came):
             found = [await told(transport, f"http://127.0.0.1:{port}/") for port in (one, other, one)]
             await transport.aclose()
-        assert (found, len(came)) == ([(200, b"ok")] * 3, 1)
+        assert (found, len(came)) == ([(200, b"ok")] * 3, 1), type(transport).__name__
 
 
 async def test_a_call_that_was_given_up_leaves_no_answer_behind() -> None:
@@ -218,7 +218,7 @@ async def test_tls(certificates: Certificates) -> None:
         async with served(answers(OK), _of_server(certificates)) as (port, came):
             found = [await told(transport, f"https://localhost:{port}/") for _ in range(3)]
             await transport.aclose()
-        assert (found, len(came)) == ([(200, b"ok")] * 3, 1)
+        assert (found, len(came)) == ([(200, b"ok")] * 3, 1), type(transport).__name__
 
 
 async def test_tls_that_is_cut(certificates: Certificates) -> None:
@@ -229,7 +229,7 @@ async def test_tls_that_is_cut(certificates: Certificates) -> None:
                 found.append(await told(transport, f"https://localhost:{port}/"))
                 await asyncio.sleep(0.1)
             await transport.aclose()
-        assert (found, len(came)) == ([(200, b"ok")] * 3, 3)
+        assert (found, len(came)) == ([(200, b"ok")] * 3, 3), type(transport).__name__
 
 
 async def test_tls_with_a_certificate_that_nobody_signed(certificates: Certificates) -> None:
