@@ -98,7 +98,8 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._transport.write(buffer)
 
     async def aclose(self) -> None:
-        self._transport.close()
+        """Closes it at once: what the other side does not take any more must not keep it open."""
+        self._transport.abort()
 
     async def start_tls(
         self,

@@ -189,15 +189,23 @@ async def test_a_call_that_was_given_up_leaves_no_answer_behind() -> None:
 
 
 async def test_a_server_that_takes_nothing() -> None:
-    """A body that no buffer holds: nothing is waited for longer than the timeout."""
+    """A body that no buffer holds: nothing is waited for longer than the timeout, and no socket stays open for it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
     transport = Connection(ssl.create_default_context())
     async with served(serve) as (port, _):
+        before = _sockets()
         assert await told(transport, f"http://127.0.0.1:{port}/", bytes(20_000_000)) == (0, httpx.ReadTimeout)
-        await transport.aclose()
+        await asyncio.sleep(0.1)
+        # the server has its end of the connection
+        assert _sockets() == before + 1
+
+
+def _sockets() -> int:
+    """How many file descriptors this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 @pytest.fixture(scope="module")
