@@ -207,3 +207,9 @@ async def test_every_status_leaves_a_state_and_a_wait_within_bounds(world: World
         assert (state == "parked") == (status in (401, 403) or 300 <= status < 400), status
         assert (state == "held") == (status == 429), status
         assert 0 <= await world.wait_s() <= LONGEST_WAIT_S * 1.1, status
+
+
+async def test_a_probe_that_was_the_last_call_of_a_period(world: World) -> None:
+    """It came just before the end, and what follows it after: asked at that pace again, it would always be the last."""
+    await world.probe(Outcome(Verdict.DELIVERED, status=200, remaining=0, reset_s=60.0))
+    assert 60.0 < await world.wait_s() <= 60.1
