@@ -15,7 +15,7 @@ import httpx
 
 from workers.sockets import Sockets
 
-_KEPT_S = 30.0
+KEPT_S = 30.0
 """How long an idle connection is used again."""
 
 
@@ -39,7 +39,7 @@ class Connection(httpx.AsyncBaseTransport):
         if not self._can_take(call.url.origin):
             await self.aclose()
             self._connection = httpcore.AsyncHTTPConnection(
-                call.url.origin, self._context, keepalive_expiry=_KEPT_S, network_backend=Sockets()
+                call.url.origin, self._context, keepalive_expiry=KEPT_S, network_backend=Sockets()
             )
         with _errors_of_httpx():
             answer = await self._connection.handle_async_request(call)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import httpx
 
-from workers.connection import Connection
+from workers.connection import KEPT_S, Connection
 
 READ_S = 8.0
 CONNECT_S = 4.0
@@ -35,7 +35,7 @@ def _one_connection(proxy: str | None) -> Callable[[], httpx.AsyncBaseTransport]
     context = ssl.create_default_context()
     if proxy is None:
         return lambda: Connection(context)
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEPT_S)
     return lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=True, proxy=proxy)
 
 

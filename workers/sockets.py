@@ -31,7 +31,8 @@ class Sockets(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """A connection. Raises: ConnectTimeout, ConnectError."""
         if local_address is not None or socket_options:
-            raise NotImplementedError("nobody here asks for these")
+            # httpcore would hand on what its connection was made with, and ours is made with neither
+            raise NotImplementedError("connections from one address, or with options of the socket")
         connect = asyncio.get_running_loop().create_connection
         try:
             async with asyncio.timeout(timeout):

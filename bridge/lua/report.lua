@@ -35,10 +35,12 @@ if what == 'ok' then
   if before == 'open' or probed then
     if before ~= 'open' then redis.call('HSET', destination, 'state', 'open', 'since', now, 'held', 0, 'until', 0, 'reason', '') end
     if remaining ~= '' and wait then
-      -- A probe that was the last call of a period came just before its end: the calls that it made known count for
-      -- the next one already. Asking a little later from now on, no period passes with a probe alone.
-      if remaining == '0' then wait = wait + PAST_THE_END_MS end
-      if probed or redis.call('GET', budget) == 'free' then redis.call('SET', budget, remaining, 'PX', math.max(math.floor(wait), 1)) end
+      if probed or redis.call('GET', budget) == 'free' then
+        -- A probe that was the last call of a period came just before its end: the calls that it made known count for
+        -- the next one already. Asking a little later from now on, no period passes with a probe alone.
+        if remaining == '0' then wait = wait + PAST_THE_END_MS end
+        redis.call('SET', budget, remaining, 'PX', math.max(math.floor(wait), 1))
+      end
     else
       redis.call('SET', budget, 'free', 'PX', FREE_MS)
     end

@@ -246,7 +246,7 @@ async def test_tls_with_a_certificate_that_nobody_signed(certificates: Certifica
             assert await told(transport, f"https://localhost:{port}/") == (0, httpx.ConnectError)
 
 
-async def test_tls_of_another_host(certificates: Certificates, tmp_path: Path) -> None:
+async def test_tls_of_another_host(certificates: Certificates) -> None:
     for transport in both(ssl.create_default_context(cafile=str(certificates.ca))):
         async with served(answers(OK), _of_server(certificates)) as (port, _):
             assert await told(transport, f"https://127.0.0.2:{port}/") == (0, httpx.ConnectError)

@@ -35,7 +35,7 @@ def company(seed: int, days: int, end: int) -> Company:
     outages = _outages(dice, start, days)
     units = units_of(dice)
     numbers = iter(range(1, 10**9))
-    lives = [Life(unit, random.Random(f"{seed}/{unit.name}"), numbers, start, end, outages) for unit in units]  # noqa: S311
+    lives = [Life(unit, random.Random(f"{seed}/{unit.name}"), numbers, start, end, outages) for unit in units]  # noqa: S311 - as above
     for position, life in enumerate(lives):
         life.live(neighbour=units[(position + 7) % len(units)])
     rollouts = [one for life in lives for one in life.rollouts]
