@@ -603,6 +603,7 @@ def test_a_filter_that_makes_no_sense_selects_nothing_and_says_so(given: dict[st
         ("2h", NOW // 10**6 - 7_200_000),
         ("7d", NOW // 10**6 - 604_800_000),
     ],
+    ids=lambda given: given if isinstance(given, str) else "",  # two processes have to find the same names
 )
 def test_times_of_a_filter(text: str, milliseconds: int) -> None:
     assert search.moment(text, NOW, "since") == milliseconds
